@@ -1,0 +1,103 @@
+"""Brokers for tests: a real Apache Kafka and the embedded one, each started once per run, and topics of its own for every test."""
+
+import importlib.util
+import os
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NoReturn
+
+import pytest
+from msgspec.structs import replace
+
+from agents import admin
+from agents.brokers import EmbeddedBroker
+from agents.settings import Settings
+from streams.topics import TOPICS
+
+ROOT = Path(__file__).parent.parent
+PARTITIONS = 4
+
+
+def _script() -> ModuleType:
+    """deploy/kafka/kafka.py, which belongs to no package."""
+    name = "engage_local_kafka"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, ROOT / "deploy" / "kafka" / "kafka.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    return sys.modules[name]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever uses a real Kafka carries the marker, so that `-m 'not kafka'` leaves nothing behind."""
+    for item in items:
+        if {"kafka", "secure_kafka", "local_kafka"}.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker("kafka")
+
+
+def missing(what: object) -> NoReturn:
+    """Skip with a sentence; fail where everything must be there."""
+    if os.environ.get("CI"):
+        pytest.fail(f"CI is set, so this may not be skipped: {what}", pytrace=False)
+    pytest.skip(str(what))
+
+
+@pytest.fixture(scope="session")
+def local_kafka() -> Any:
+    """Makes nodes of a real Kafka: `local_kafka(directory, ...)` with the arguments of `Kafka` in deploy/kafka/kafka.py. They die with this process."""
+    script = _script()
+    try:
+        script.check_java(script.find_java())
+        script.fetch_jars()
+    except script.KafkaError as error:
+        missing(error)
+    return lambda directory, **options: script.Kafka(directory, **{"port": 0, "dies_with_me": True} | options)
+
+
+@pytest.fixture(scope="session")
+def kafka(local_kafka: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A real Kafka, shared by all tests: `.address`. Tests that kill a broker make their own with `local_kafka`."""
+    node = local_kafka(tmp_path_factory.mktemp("kafka"))
+    node.start()
+    yield node
+    node.kill()
+
+
+@pytest.fixture(scope="session")
+def embedded() -> Iterator[EmbeddedBroker]:
+    """The embedded broker, shared by all tests: `.address`, `.create(topic, partitions)`."""
+    with EmbeddedBroker() as broker:
+        yield broker
+
+
+@pytest.fixture
+def fresh() -> Settings:
+    """Settings with names that no other test has."""
+    name = f"t{uuid.uuid4().hex[:8]}"
+    return Settings(app_id=name, topic_prefix=f"{name}.", partitions=PARTITIONS, http_port=0, session_timeout=6.0, heartbeat=1.0)
+
+
+@pytest.fixture
+def kafka_settings(kafka: Any, fresh: Settings) -> Settings:
+    """Settings for the real Kafka with fresh names; no topics yet."""
+    return replace(fresh, broker=kafka.address)
+
+
+@pytest.fixture
+async def kafka_topics(kafka_settings: Settings) -> Settings:
+    """The same, with all topics of the product made."""
+    await admin.create_topics(kafka_settings)
+    return kafka_settings
+
+
+@pytest.fixture
+def embedded_topics(embedded: EmbeddedBroker, fresh: Settings) -> Settings:
+    """Settings for the embedded broker with fresh names and all topics of the product made."""
+    for topic in TOPICS:
+        embedded.create(fresh.topic(topic.name), PARTITIONS)
+    return embedded.settings(fresh, partitions=PARTITIONS)
