@@ -1,0 +1,184 @@
+"""Aggregates: what a measure keeps per pane, and how its value is read from the sum of panes.
+
+An aggregate keeps *slots*. A slot is an integer, or a histogram (bucket → count). Both are groups under addition: a fact
+can be withdrawn exactly, panes and partitions add up in any order, and a window is the sum of its panes. Sums are of
+integers only (cents, milliseconds, ten-thousandths), because sums of floats depend on their order.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, NamedTuple, TypeVar
+
+F = TypeVar("F")
+Cell = list[Any]
+"""The slots of one fact type for one label set and pane: int, or dict[int, int] for a histogram."""
+
+
+@dataclass(frozen=True)
+class Slot(Generic[F]):
+    """One number that is kept: the sum of `of(fact)`, or the histogram of its buckets."""
+
+    of: Callable[[F], int] | None
+    """None counts facts."""
+    histogram: bool = False
+
+
+class Result(NamedTuple):
+    """What a measure says: `value` is None when there is nothing to divide by; `low` and `high` bound ratios."""
+
+    value: float | int | None
+    n: int
+    low: float | None = None
+    high: float | None = None
+    numerator: int | None = None
+
+
+def wilson(hits: int, n: int, z: float = 1.96) -> tuple[float, float]:
+    """Wilson score interval of a share (Wilson 1927): bounds in 0–1 at `z` standard deviations; n ≥ 1."""
+    share = hits / n
+    spread = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    scale = 1 + z * z / n
+    middle = share + z * z / (2 * n)
+    return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
+
+
+BUCKET_RATIO = 1.02
+"""A histogram's buckets are 2 % wide: a quantile is off by at most that."""
+_LOG_RATIO = math.log(BUCKET_RATIO)
+
+
+def bucket_of(value: int) -> int:
+    """Bucket of a non-negative value; bucket 0 holds zero, bucket b ≥ 1 holds (1.02^(b−2), 1.02^(b−1)]."""
+    return 0 if value <= 0 else 1 + max(0, math.ceil(math.log(value) / _LOG_RATIO - 1e-9))
+
+
+def bucket_edge(bucket: int) -> float:
+    """Upper edge of a bucket, in the unit of the values."""
+    return 0.0 if bucket == 0 else BUCKET_RATIO ** (bucket - 1)
+
+
+def quantile(histogram: dict[int, int], q: float) -> float | None:
+    """Nearest rank: the upper edge of the bucket that holds the ⌈q·n⌉-th value; None without values."""
+    n = sum(histogram.values())
+    rank = max(1, math.ceil(q * n))
+    for bucket in sorted(histogram):
+        rank -= histogram[bucket]
+        if rank <= 0:
+            return bucket_edge(bucket)
+    return None
+
+
+def bucketed(of: Callable[[F], int]) -> Callable[[F], int]:
+    return lambda fact: bucket_of(of(fact))
+
+
+@dataclass(frozen=True)
+class Count(Generic[F]):
+    """Number of facts, or of those where a condition holds."""
+
+    fact: type[F]
+    where: Callable[[F], bool] | None = None
+
+    def slots(self) -> tuple[Slot[F], ...]:
+        return (Slot(self.where),)
+
+    def result(self, slots: Sequence[Any], whole: Sequence[Any]) -> Result:
+        return Result(slots[0], slots[0])
+
+
+@dataclass(frozen=True)
+class Share(Generic[F]):
+    """Share of facts where `where` holds, among all or among those where `among` holds; Wilson bounds at 95 %."""
+
+    fact: type[F]
+    where: Callable[[F], bool]
+    among: Callable[[F], bool] | None = None
+
+    def slots(self) -> tuple[Slot[F], ...]:
+        return (Slot(self.among), Slot(self.where))
+
+    def result(self, slots: Sequence[Any], whole: Sequence[Any]) -> Result:
+        n, hits = slots
+        if n <= 0:
+            return Result(None, 0, numerator=hits)
+        return Result(hits / n, n, *wilson(hits, n), numerator=hits)
+
+
+@dataclass(frozen=True)
+class Mean(Generic[F]):
+    """Mean of an integer over facts, divided by `scale` (the unit in which the integer counts)."""
+
+    fact: type[F]
+    of: Callable[[F], int]
+    scale: int = 1
+    among: Callable[[F], bool] | None = None
+
+    def slots(self) -> tuple[Slot[F], ...]:
+        return (Slot(self.among), Slot(self.of))
+
+    def result(self, slots: Sequence[Any], whole: Sequence[Any]) -> Result:
+        n, total = slots
+        return Result(total / (n * self.scale) if n > 0 else None, n)
+
+
+@dataclass(frozen=True)
+class Quantile(Generic[F]):
+    """Quantile `q` of a non-negative integer over facts, divided by `scale`; within 2 % of the exact one."""
+
+    fact: type[F]
+    of: Callable[[F], int]
+    q: float
+    scale: int = 1
+
+    def slots(self) -> tuple[Slot[F], ...]:
+        return (Slot(self.of, histogram=True),)
+
+    def result(self, slots: Sequence[Any], whole: Sequence[Any]) -> Result:
+        histogram = slots[0]
+        value = quantile(histogram, self.q)
+        return Result(None if value is None else value / self.scale, sum(histogram.values()))
+
+
+@dataclass(frozen=True)
+class Portion(Generic[F]):
+    """This label's share of the facts of all labels of the same grouping (share of voice); Wilson bounds at 95 %."""
+
+    fact: type[F]
+    among: Callable[[F], bool] | None = None
+
+    def slots(self) -> tuple[Slot[F], ...]:
+        return (Slot(self.among),)
+
+    def result(self, slots: Sequence[Any], whole: Sequence[Any]) -> Result:
+        hits, n = slots[0], whole[0]
+        if n <= 0:
+            return Result(None, 0, numerator=hits)
+        return Result(hits / n, n, *wilson(hits, n), numerator=hits)
+
+
+Aggregate = Count[Any] | Share[Any] | Mean[Any] | Quantile[Any] | Portion[Any]
+
+
+def add_cells(into: Cell, cell: Sequence[Any], sign: int = 1) -> None:
+    """Add (or with sign −1 withdraw) one cell to another, slot by slot; empty buckets are removed."""
+    for index, value in enumerate(cell):
+        if type(value) is dict:
+            histogram = into[index]
+            for bucket, count in value.items():
+                left = histogram.get(bucket, 0) + sign * count
+                if left:
+                    histogram[bucket] = left
+                else:
+                    del histogram[bucket]
+        else:
+            into[index] += sign * value
+
+
+def copy_cell(cell: Sequence[Any]) -> Cell:
+    return [dict(value) if type(value) is dict else value for value in cell]
+
+
+def is_empty(cell: Sequence[Any]) -> bool:
+    """Whether every slot is zero: nothing is counted any more."""
+    return not any(cell)

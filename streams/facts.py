@@ -1,0 +1,75 @@
+"""What the measures count: one type per fact, the labels it carries, and the sizes of panes it is counted in.
+
+A fact credits the pane of one instant. Facts that may change later (a session that turns out engaged, a review that is
+edited) are withdrawn and stated anew in the pane of their start.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from streams.events import PageViewed
+from streams.journeys.reviews import LOOK_BACK, Review
+from streams.journeys.sessions import Session
+from streams.panes import DAY, Pane
+
+
+class Presence:
+    """A subject's last website event: it stands in that event's minute until the next one moves it."""
+
+
+class DailyVisitor:
+    """A subject with a page view on a calendar day."""
+
+
+class WeeklyVisitor:
+    """A subject with a page view in a calendar week (from Monday)."""
+
+
+class MonthlyVisitor:
+    """A subject with a page view in a calendar month."""
+
+
+class Mention(msgspec.Struct, frozen=True, gc=False):
+    """A post that names the site or a configured competitor."""
+
+    own: bool
+
+
+class TextJudged(msgspec.Struct, frozen=True, gc=False):
+    """A text about the site and its sentiment."""
+
+    sentiment: str
+    compound: int
+
+    @property
+    def is_scored(self) -> bool:
+        return self.sentiment != "unsupported"
+
+
+@dataclass(frozen=True)
+class Fact:
+    """How a fact type is kept. `name` is in the keys of rows: a contract."""
+
+    type: type[Any]
+    name: str
+    labels: tuple[str, ...]
+    panes: tuple[Pane, ...]
+    topics: tuple[str, ...]
+    """Topics whose events state or correct it: their watermarks decide when its panes can change no more."""
+    look_back: int = 0
+    """How long (ms) beyond the grace its panes are kept for corrections."""
+
+
+FACTS = (
+    Fact(PageViewed, "page_view", ("segment", "channel", "source", "route"), (Pane.MINUTE, Pane.DAY), ("website",)),
+    Fact(Presence, "presence", ("segment",), (Pane.MINUTE,), ("website",)),
+    Fact(Session, "session", ("segment", "channel", "source", "route"), (Pane.QUARTER_HOUR,), ("website",), look_back=DAY),
+    Fact(DailyVisitor, "daily_visitor", ("segment", "channel", "source"), (Pane.DAY,), ("website",), look_back=90 * DAY),
+    Fact(WeeklyVisitor, "weekly_visitor", ("segment", "channel", "source"), (Pane.DAY,), ("website",), look_back=90 * DAY),
+    Fact(MonthlyVisitor, "monthly_visitor", ("segment", "channel", "source"), (Pane.DAY,), ("website",), look_back=90 * DAY),
+    Fact(Review, "review", ("segment", "source", "product"), (Pane.MINUTE, Pane.DAY), ("reviews",), look_back=LOOK_BACK),
+    Fact(Mention, "mention", ("segment", "network", "brand"), (Pane.MINUTE, Pane.DAY), ("social",)),
+    Fact(TextJudged, "text", ("segment", "origin", "network"), (Pane.MINUTE, Pane.DAY), ("social", "reviews"), look_back=LOOK_BACK),
+)

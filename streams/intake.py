@@ -1,0 +1,592 @@
+"""The way of one event: from a record of an event topic to the facts of its subject.
+
+`Intake.apply` is that way, read from top to bottom: decode, repair the time, drop what is late, seen before, or sent by a
+bot, check consent, then let the journeys follow the subject and state facts. The verdict on an event depends only on the
+log, so a restart gives the same one.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import msgspec
+from xxhash import xxh3_64_intdigest
+
+from streams import events as e
+from streams.admission import BotFilter, Counts, SeenIds, add
+from streams.engagement import PaneRows, PartialRow
+from streams.facts import DailyVisitor, Mention, MonthlyVisitor, Presence, TextJudged, WeeklyVisitor
+from streams.flow import Message, Record
+from streams.journeys import reviews, sessions, visits
+from streams.journeys.reviews import Review
+from streams.journeys.sessions import GAP, LONGEST, Moment, Session
+from streams.journeys.visits import FirstView
+from streams.panes import (
+    AHEAD_OF_RECEIPT, DAY, EARLIEST, GRACE, HOUR, LATEST, MINUTE, QUARTER_HOUR, TOO_OLD, WATERMARK_DELAY, Pane, day_start,
+)  # fmt: skip
+from streams.sentiment import judge
+from streams.sites import Site, Sites
+from streams.sources import INTERNAL, OTHER, UNKNOWN, route_of, source_of
+from streams.subjects import KEPT_AFTER_LAST_EVENT, ConsentChange, Subject, decode_expiry, decode_subject, encode_subject
+from streams.topics import partition_of
+
+RECEIPT_HEADER = "engage-receipt"
+"""Receipt (ms) of a replayed event, in place of the record's timestamp."""
+FINE, QUARTERS, DAYS_ONLY = 0, 1, 2
+"""How late an event is: counted everywhere; not in minute panes; only in day panes."""
+LABELS_KEPT = 50
+"""Values of a label per site and partition; later ones are `other`."""
+CACHED = 50_000
+MISROUTED_SAMPLE = 64
+NEVER_LATE = (e.ConsentChanged, e.EraseRequested, e.CustomerIdentified)
+KEY_EVENTS = (e.GoalReached, e.OrderCompleted)
+NO_SESSION = (e.OrderRefunded,)
+ORIGINS: dict[type[e.Event], str] = {
+    e.MentionPosted: "mention", e.ReviewPosted: "review", e.SurveyAnswered: "survey", e.TicketOpened: "ticket", e.InteractionMade: "comment",
+    e.CommunityPosted: "community",
+}  # fmt: skip
+SUBJECT_ROW, LABEL_ROW = b"s/", b"l/"
+VISITORS = {visits.DAILY: DailyVisitor, visits.WEEKLY: WeeklyVisitor, visits.MONTHLY: MonthlyVisitor}
+
+
+class Intake:
+    """What one partition of the four event topics adds up to. `counts` and `newest` go into the stamp."""
+
+    def __init__(self, partition: int, partitions: int, sites: Sites) -> None:
+        self.partition = partition
+        self.partitions = partitions
+        self.sites = sites
+        self.subjects: dict[str, Subject | bytes] = {}
+        self.changed: dict[str, Subject] = {}
+        self.touched: dict[Session, tuple[str, Subject]] = {}
+        """Sessions changed since the last flush: withdrawn when first touched, stated anew by the flush."""
+        self.rows = PaneRows(sites)
+        self.seen = SeenIds()
+        self.bots = BotFilter()
+        self.counts: Counts = {}
+        self.newest: dict[str, int] = {}
+        """Newest event time per topic (clamped events never move it); the watermark is 5 s behind."""
+        self.failed: list[Message] = []
+        self.labels: dict[tuple[str, str], list[str]] = {}
+        self.changed_labels: set[tuple[str, str]] = set()
+        self._label_cache: dict[tuple[str, str, str], str] = {}
+        self._page_cache: dict[tuple[str, str, str | None, str | None], tuple[str, str]] = {}
+        self._views = self.rows.cells[e.PageViewed]
+        self._presence = self.rows.cells[Presence]
+        self._sessions = self.rows.cells[Session]
+        self._reviews = self.rows.cells[Review]
+        self._mentions = self.rows.cells[Mention]
+        self._texts = self.rows.cells[TextJudged]
+        self._visitors = {period: self.rows.cells[fact] for period, fact in VISITORS.items()}
+        self._must_ask = not all(site.consent.analytics for site in (sites.default, *sites.named.values()))
+        """Whether some site does not take consent to analytics for granted."""
+        self._swept = 0
+        self._heard: set[str] = set()
+        self._follow: dict[type[e.Event], Callable[[Any, str, int, int], None]] = {
+            e.MentionPosted: self._follow_mention,
+            e.ReviewPosted: self._follow_review,
+            e.SurveyAnswered: self._follow_text,
+            e.TicketOpened: self._follow_text,
+            e.InteractionMade: self._follow_text,
+            e.CommunityPosted: self._follow_text,
+            e.ConsentChanged: self._follow_consent,
+            e.EraseRequested: self._follow_erasure,
+        } | {event: self._follow_web for event in e.EVENT_TYPES if event.topic == "website" and event not in NO_SESSION}
+
+    # --- the way of one event ----------------------------------------------------------------------------------------
+
+    def apply(self, topic: str, records: Sequence[Record]) -> None:
+        """Judge and count each record, in offset order."""
+        decode = e.DECODERS[topic]
+        counts = self.counts.setdefault(topic, {})
+        seen, fresh, verdicts, follow_by_type = self.seen.ids, self.seen.fresh, self.bots.verdicts, self._follow
+        horizon = self.seen.horizon.get(topic)
+        newest = self.newest.get(topic, 0)
+        latest_id = self.seen.newest.get(topic, 0)
+        applied = duplicate = 0
+        self._heard.add(topic)
+        for record in records:
+            # decode
+            value = record.value
+            receipt = record.timestamp
+            try:
+                if record.headers:
+                    receipt = _read_headers(record)
+                if len(value) > e.MAX_EVENT_BYTES:  # type: ignore[arg-type]
+                    raise ValueError
+                event: Any = decode(value)  # type: ignore[arg-type]
+            except Exception:  # whatever a hostile value raises, `explain` names it
+                self._fail(topic, record, _explain(record, topic))
+                continue
+            subject_name = e.subject_of(event)
+            if subject_name is None:
+                self._fail(topic, record, e.explain(value, topic))
+                continue
+            # repair the time
+            sent = event.at
+            if type(sent) is not int:
+                sent = e.millis(sent)
+            at: int | None = sent if event.sent_at is None else e.event_time(event)
+            if at is None or not EARLIEST <= at < LATEST:
+                self._fail(topic, record, e.explain(value, topic))
+                continue
+            if event.received_at is not None:
+                receipt = e.millis(event.received_at)
+            clamped = at > receipt + AHEAD_OF_RECEIPT
+            if clamped:
+                at = receipt
+            elif at > newest:
+                newest = at
+            # drop what is late
+            behind = newest - WATERMARK_DELAY - at
+            level = FINE
+            if behind > HOUR:
+                if behind > TOO_OLD:
+                    self._fail(topic, record, e.Rejected(e.Reason.TOO_OLD, "$.at", "the event is more than 400 days behind the watermark", value or b""))
+                    continue
+                if behind > GRACE[Pane.QUARTER_HOUR]:
+                    if behind > GRACE[Pane.DAY] and type(event) not in NEVER_LATE:
+                        add(counts, "late")
+                        continue
+                    level = DAYS_ONLY
+                else:
+                    level = QUARTERS
+            if horizon is not None and at <= horizon and type(event) not in NEVER_LATE:
+                add(counts, "late")
+                continue
+            # drop duplicates
+            key = f"{event.site}/{subject_name}"
+            identity = xxh3_64_intdigest(f"{key}\0{e.NAMES[type(event)]}\0{event.id}\0{sent}")
+            if identity in seen:
+                duplicate += 1
+                continue
+            seen.add(identity)
+            fresh.append(identity)
+            if at > latest_id:
+                latest_id = at
+            # drop bots
+            agent = event.user_agent
+            if agent is not None:
+                bot = verdicts.get(agent)
+                if self.bots.judge(agent) if bot is None else bot:
+                    verdicts = self.bots.verdicts
+                    add(counts, "bot")
+                    continue
+            # check consent
+            subject = self.subjects.get(key)
+            if type(subject) is bytes:
+                subject = self.subjects[key] = decode_subject(subject)
+            if (subject is not None and (subject.consent or subject.erased is not None)) or event.consent is not None or self._must_ask:
+                refusal = self._refusal(event, subject, at)
+                if refusal is not None:
+                    add(counts, refusal)
+                    continue
+            # follow the subject
+            applied += 1
+            if level or clamped or not record.offset % MISROUTED_SAMPLE:
+                self._flag(counts, key, level, clamped, event)
+            follow = follow_by_type.get(type(event))
+            if follow is not None:
+                follow(event, key, at, level)
+            elif event.segment is not None and not event.site_level:
+                self._carry(self._subject(key, at), key, event, at)
+        self.newest[topic] = newest
+        if latest_id:
+            self.seen.newest[topic] = latest_id
+        add(counts, "received", len(records))
+        add(counts, "applied", applied)
+        add(counts, "duplicate", duplicate)
+
+    def _fail(self, topic: str, record: Record, rejected: e.Rejected) -> None:
+        """Count a failed event and keep it with its reason and its original bytes, key and headers."""
+        add(self.counts[topic], f"failed.{rejected.reason}")
+        headers = (
+            ("engage-reason", rejected.reason.encode()),
+            ("engage-path", rejected.path.encode("utf-8", "replace")),
+            ("engage-detail", rejected.detail.encode("utf-8", "replace")),
+            ("engage-topic", topic.encode()),
+            ("engage-partition", b"%d" % self.partition),
+            ("engage-offset", b"%d" % record.offset),
+            ("engage-timestamp", b"%d" % record.timestamp),
+        )
+        self.failed.append(Message("failed", record.key, record.value or b"", (*headers, *record.headers)))
+
+    def _refusal(self, event: e.Event, subject: Subject | None, at: int) -> str | None:
+        """Why an event must not be counted although it is well formed."""
+        if isinstance(event, e.ConsentChanged | e.EraseRequested):
+            return None
+        if subject is not None and subject.erased is not None and at < subject.erased + TOO_OLD:
+            return "refused.erased"
+        if event.analytics and not self._allows("analytics", event, subject, at):
+            return "refused.no_consent"
+        return None
+
+    def _allows(self, purpose: str, event: e.Event, subject: Subject | None, at: int) -> bool:
+        own = getattr(event.consent, purpose) if event.consent is not None else None
+        if own is not None:
+            return bool(own)
+        default = getattr(self.sites[event.site].consent, purpose)
+        return subject.allows(purpose, at, event.id, default) if subject is not None else bool(default)
+
+    def _flag(self, counts: dict[str, int], key: str, level: int, clamped: bool, event: e.Event) -> None:
+        if level and type(event) not in NEVER_LATE:
+            add(counts, "flag.partly_late")
+        if clamped:
+            add(counts, "flag.clamped")
+        if partition_of(key.encode(), self.partitions) != self.partition:
+            add(counts, "flag.misrouted")
+
+    # --- labels ------------------------------------------------------------------------------------------------------
+
+    def _label(self, site: str, dimension: str, value: str | None) -> str:
+        """A label's value as it is counted: `unknown` where missing, `other` beyond the first 50 of the site."""
+        if not value:
+            return UNKNOWN
+        key = (site, dimension, value)
+        known = self._label_cache.get(key)
+        if known is None:
+            values = self.labels.setdefault((site, dimension), [])
+            if value in values:
+                known = value
+            elif len(values) < LABELS_KEPT:
+                values.append(value)
+                self.changed_labels.add((site, dimension))
+                known = value
+            else:
+                known = OTHER
+            if len(self._label_cache) >= CACHED:
+                self._label_cache.clear()
+            self._label_cache[key] = known
+        return known
+
+    def _page(self, event: e.PageViewed) -> tuple[str, str]:
+        """Source class and route of a page view."""
+        medium = None if event.campaign is None else event.campaign.medium
+        key = (event.site, event.path, event.referrer, medium)
+        known = self._page_cache.get(key)
+        if known is None:
+            site = self.sites[event.site]
+            if len(self._page_cache) >= CACHED:
+                self._page_cache.clear()
+            known = (source_of(event.referrer, medium, site), self._label(event.site, "route", route_of(event.path, site)))
+            self._page_cache[key] = known
+        return known
+
+    # --- journeys ----------------------------------------------------------------------------------------------------
+
+    def _subject(self, key: str, at: int) -> Subject:
+        """The subject's state, decoded and marked as changed."""
+        subject = self.changed.get(key)
+        if subject is None:
+            known = self.subjects.get(key)
+            if known is None:
+                known = self.subjects[key] = Subject()
+            elif type(known) is bytes:
+                known = self.subjects[key] = decode_subject(known)
+            subject = self.changed[key] = known  # type: ignore[assignment]
+        if at + KEPT_AFTER_LAST_EVENT > subject.expires:
+            subject.expires = at + KEPT_AFTER_LAST_EVENT
+        return subject
+
+    def _carry(self, subject: Subject, key: str, event: e.Event, at: int) -> None:
+        """Note the segment an event carries; sessions that carried another one by mistake are corrected."""
+        if event.segment is None or not subject.carry(at, event.id, self._label(event.site, "segment", event.segment)):
+            return
+        for session in subject.sessions:
+            if session.segment is None:
+                carried = subject.carried(session.start, session.first)
+                if carried != session.carried:
+                    self._touch(session, event.site, subject)
+                    session.carried = carried
+
+    def _follow_web(self, event: e.Event, key: str, at: int, level: int) -> None:
+        """Page views, presence, uniques and sessions."""
+        site = event.site
+        subject = self._subject(key, at)
+        if event.segment is not None:
+            segment = self._label(site, "segment", event.segment)
+            self._carry(subject, key, event, at)
+        else:
+            segment = UNKNOWN
+        channel = self._label(site, "channel", event.channel)
+        source = route = None
+        page = type(event) is e.PageViewed
+        if page:
+            source, route = self._page(event)  # type: ignore[arg-type]
+            if level == FINE:
+                self._views.state((site, at - at % MINUTE, segment, channel, source, route), event)
+            else:
+                day = day_start(at, self.sites[site].zone)
+                self._views.state_coarse((site, day, segment, channel, source, route), event)
+            views = subject.views
+            # Later on the same day as a known first view: nothing changes.
+            if not views or views[-1].at >= at or views[-1].at - views[-1].at % DAY != at - at % DAY or site in self.sites.named:
+                self._follow_visit(subject, event, at, segment, channel, source)
+            if source == INTERNAL:
+                source = None
+        if level == FINE and (at > subject.seen or (at == subject.seen and event.id > subject.seen_id)):
+            minute, before = at - at % MINUTE, subject.seen - subject.seen % MINUTE
+            if minute != before or segment != subject.seen_segment:
+                if subject.seen_segment is not None:
+                    self._presence.withdraw((site, before, subject.seen_segment), None)
+                self._presence.state((site, minute, segment), None)
+                subject.seen_segment = segment
+            subject.seen = at
+            subject.seen_id = event.id
+        if level <= QUARTERS:
+            self._follow_session(subject, event, at, page, segment, channel, source, route)
+
+    def _follow_session(
+        self, subject: Subject, event: e.Event, at: int, page: bool, segment: str, channel: str, source: str | None, route: str | None
+    ) -> None:
+        own_channel = None if event.channel is None else channel
+        known = subject.sessions
+        if known:
+            last = known[-1]
+            if last.end < at < last.end + GAP and at - last.start < LONGEST:  # the usual case: the next event of the current session
+                self._touch(last, event.site, subject)
+                last.end = at
+                if page:
+                    last.pages += 1
+                elif type(event) in KEY_EVENTS:
+                    last.key_events += 1
+                if own_channel is not None and last.channel is None:
+                    last.channel = own_channel
+                    last.later["channel"] = Moment(at, event.id)
+                if source is not None and last.source is None:
+                    last.source = source
+                    last.later["source"] = Moment(at, event.id)
+                if route is not None and last.route is None:
+                    last.route = route
+                    last.later["route"] = Moment(at, event.id)
+                return
+        own_segment = None if event.segment is None else segment
+        visit = sessions.Visit(Moment(at, event.id), page, type(event) in KEY_EVENTS, own_segment, own_channel, source, route)
+        absorbed, result = sessions.place(known, visit)
+        for session in absorbed:
+            self._touch(session, event.site, subject)
+            del self.touched[session]
+        watermark = self.newest.get("website", 0) - WATERMARK_DELAY
+        left = [session for session in known if session not in absorbed and not sessions.is_settled(session, watermark)]
+        left.append(result)
+        left.sort(key=lambda session: (session.start, session.first))
+        subject.sessions = left
+        if result.segment is None:
+            result.carried = subject.carried(result.start, result.first)
+        self.touched[result] = (event.site, subject)
+
+    def _touch(self, session: Session, site: str, subject: Subject) -> None:
+        """Before a session changes for the first time since the last flush, its fact is withdrawn."""
+        if session not in self.touched:
+            self.touched[session] = (site, subject)
+            if session.pages:
+                self._sessions.withdraw(_session_key(session, site), session)
+
+    def _follow_visit(self, subject: Subject, event: e.Event, at: int, segment: str, channel: str, source: str | None) -> None:
+        site = event.site
+        zone = self.sites[site].zone
+        watermark = self.newest.get("website", at) - WATERMARK_DELAY
+        new = FirstView(at, event.id, 0, segment, channel, source)
+        for period, start, displaced in visits.place(subject.views, new, zone):
+            cells = self._visitors[period]
+            if displaced is not None:
+                cells.withdraw((site, start, displaced.segment, displaced.channel, displaced.source), displaced)
+            cells.state((site, start, segment, channel, source), new)
+        if len(subject.views) > 1:
+            subject.views = [view for view in subject.views if view is new or not visits.is_settled(view, watermark, zone)]
+            subject.views.sort(key=lambda view: (view.at, view.id))
+
+    def _follow_mention(self, event: e.MentionPosted, key: str, at: int, level: int) -> None:
+        site = self.sites[event.site]
+        own, brand = _brand(event, site)
+        self._carry_if_any(event, key, at)
+        if brand is None:
+            return
+        segment = self._label(event.site, "segment", event.segment)
+        network = self._label(event.site, "network", event.network)
+        self._state(self._mentions, event.site, at, level, (segment, network, brand), Mention(own))
+        if own:
+            self._judge_text(event, key, at, level, segment, network)
+
+    def _follow_text(self, event: Any, key: str, at: int, level: int) -> None:
+        self._carry_if_any(event, key, at)
+        network = self._label(event.site, "network", getattr(event, "network", None))
+        self._judge_text(event, key, at, level, self._label(event.site, "segment", event.segment), network)
+
+    def _judge_text(self, event: Any, key: str, at: int, level: int, segment: str, network: str) -> None:
+        judged = self._judge(event, key, at)
+        if judged is not None:
+            self._state(self._texts, event.site, at, level, (segment, ORIGINS[type(event)], network), judged)
+
+    def _judge(self, event: Any, key: str, at: int) -> TextJudged | None:
+        """Sentiment of an event's text; None without a text or without consent to scoring it."""
+        text = e.text_of(event)
+        if not text:
+            return None
+        if len(text) > e.FREE_TEXT_LIMIT:
+            add(self.counts[event.topic], "flag.truncated")
+        known = self.subjects.get(key)
+        if not self._allows("sentiment", event, known if isinstance(known, Subject) else None, at):
+            return None
+        sentiment = judge(text, getattr(event, "language", None))
+        return TextJudged(str(sentiment.label), sentiment.compound)
+
+    def _state(self, cells: Any, site: str, at: int, level: int, labels: tuple[Any, ...], fact: object, withdraw: bool = False) -> None:
+        """State (or withdraw) a fact of a minute family in all its panes, or in its day pane only when it was partly late."""
+        if level == FINE:
+            key = (site, at - at % MINUTE, *labels)
+            (cells.withdraw if withdraw else cells.state)(key, fact)
+        else:
+            key = (site, day_start(at, self.sites[site].zone), *labels)
+            (cells.withdraw_coarse if withdraw else cells.state_coarse)(key, fact)
+
+    def _follow_review(self, event: e.ReviewPosted, key: str, at: int, level: int) -> None:
+        subject = self._subject(key, at)
+        self._carry(subject, key, event, at)
+        judged = self._judge(event, key, at)
+        site = event.site
+        review = Review(
+            at, level == FINE, at, event.id, self._label(site, "platform", event.source), None if event.product is None else
+            self._label(site, "product", event.product), self._label(site, "segment", event.segment), reviews.micro_stars(event.rating, event.scale_max),
+            None if judged is None else judged.sentiment, 0 if judged is None else judged.compound,
+        )  # fmt: skip
+        name = f"{event.source}/{event.review}"
+        known = subject.reviews.get(name)
+        merged = review if known is None else reviews.merge(known, review)
+        subject.reviews[name] = merged
+        subject.keep_until(merged.first + reviews.KNOWN_FOR)
+        watermark = self.newest.get("reviews", at) - WATERMARK_DELAY
+        if known is not None:
+            if known.first + DAY <= watermark - GRACE[Pane.DAY] - reviews.LOOK_BACK:
+                add(self.counts["reviews"], "flag.expired_correction")
+                return
+            self._state_review(site, known, withdraw=True)
+        self._state_review(site, merged)
+        if len(subject.reviews) > 1:
+            subject.reviews = {name: kept for name, kept in subject.reviews.items() if kept.first + reviews.KNOWN_FOR >= watermark}
+
+    def _state_review(self, site: str, review: Review, withdraw: bool = False) -> None:
+        level = FINE if review.fine else DAYS_ONLY
+        labels = (review.segment, review.source, review.product or UNKNOWN)
+        self._state(self._reviews, site, review.first, level, labels, review, withdraw)
+        if review.sentiment is not None:
+            text = TextJudged(review.sentiment, review.compound)
+            self._state(self._texts, site, review.first, level, (review.segment, "review", UNKNOWN), text, withdraw)
+
+    def _carry_if_any(self, event: e.Event, key: str, at: int) -> None:
+        if event.segment is not None:
+            self._carry(self._subject(key, at), key, event, at)
+
+    def _follow_consent(self, event: e.ConsentChanged, key: str, at: int, _level: int) -> None:
+        subject = self._subject(key, at)
+        subject.note_consent(ConsentChange(at, event.id, event.purpose, event.granted))
+        if event.purpose == "analytics" and event.granted:
+            subject.erased = None
+
+    def _follow_erasure(self, event: e.EraseRequested, key: str, at: int, _level: int) -> None:
+        self._subject(key, at).erase(at)
+
+    # --- flush and recovery ------------------------------------------------------------------------------------------
+
+    def drain(self, seq: int) -> tuple[list[tuple[bytes, bytes | None]], dict[str, list[PartialRow]]]:
+        """State rows and partials of all that changed since the last call."""
+        for session, (site, _) in self.touched.items():
+            if session.pages:
+                self._sessions.state(_session_key(session, site), session)
+        self.touched.clear()
+        rows: list[tuple[bytes, bytes | None]] = [(SUBJECT_ROW + key.encode(), encode_subject(subject)) for key, subject in self.changed.items()]
+        self.changed.clear()
+        pane_rows, partials = self.rows.drain(seq)
+        rows += pane_rows
+        for label in self.changed_labels:
+            rows.append((LABEL_ROW + "/".join(label).encode(), msgspec.msgpack.encode(self.labels[label])))
+        self.changed_labels.clear()
+        watermarks = {topic: newest - WATERMARK_DELAY for topic, newest in self.newest.items()}
+        rows += self.seen.drain(seq, watermarks)
+        rows += self._sweep(watermarks)
+        return rows, partials
+
+    def _sweep(self, watermarks: dict[str, int]) -> Iterator[tuple[bytes, bytes | None]]:
+        """Once per hour of event time drop expired pane rows, once per day expired subjects."""
+        active = {topic: at for topic, at in watermarks.items() if topic in self._heard}
+        if not active or min(active.values()) // HOUR <= self._swept // HOUR:
+            return
+        now = min(active.values())
+        new_day = now // DAY > self._swept // DAY
+        self._swept = now
+        self._heard = set()
+        for key in self.rows.expire(active):
+            yield key, None
+        if new_day:
+            for subject_key in [key for key, subject in self.subjects.items() if _expiry(subject) < now and key not in self.changed]:
+                del self.subjects[subject_key]
+                yield SUBJECT_ROW + subject_key.encode(), None
+
+    def stamp(self) -> dict[str, Any]:
+        """What must be known besides the rows to go on as if nothing had happened."""
+        return {
+            "counts": self.counts, "newest": self.newest, "horizon": self.seen.horizon, "swept": self._swept,
+            "horizons": [(*name, table.horizon) for name, table in self.rows.tables.items()],
+        }  # fmt: skip
+
+    def load(self, rows: Sequence[tuple[bytes, bytes]], stamp: dict[str, Any], layout: dict[str, list[str]], published: int) -> None:
+        """Take over rows of the state topic (subjects stay bytes until they are needed)."""
+        self.counts = stamp["counts"]
+        self.newest = stamp["newest"]
+        self.seen.horizon = stamp["horizon"]
+        self._swept = stamp["swept"]
+        for *name, horizon in stamp["horizons"]:
+            table = self.rows.tables.get(tuple(name))  # type: ignore[arg-type]
+            if table is not None:
+                table.horizon = horizon
+        id_rows: list[tuple[bytes, bytes]] = []
+        subjects = self.subjects
+        for key, value in rows:
+            kind = key[:1]
+            if kind == b"s":
+                subjects[key[2:].decode()] = value
+            elif kind == b"p":
+                self.rows.load(key, value, layout, published)
+            elif kind == b"i":
+                id_rows.append((key, value))
+            elif kind == b"l":
+                site, dimension = key[2:].decode().split("/")
+                self.labels[site, dimension] = msgspec.msgpack.decode(value)
+        self.seen.load(id_rows)
+
+
+def _expiry(subject: Subject | bytes) -> int:
+    return decode_expiry(subject).expires if isinstance(subject, bytes) else subject.expires
+
+
+def _session_key(session: Session, site: str) -> tuple[Any, ...]:
+    start = session.start
+    return (
+        site, start - start % QUARTER_HOUR, session.segment or session.carried or UNKNOWN, session.channel or UNKNOWN, session.source or "direct",
+        session.route or UNKNOWN,
+    )  # fmt: skip
+
+
+def _brand(event: e.MentionPosted, site: Site) -> tuple[bool, str | None]:
+    """Whether a mention is about the site itself, and the brand it counts for; None for a brand nobody configured."""
+    if event.brand is None or event.brand.casefold() in site.own_brands:
+        return True, site.brands[0] if site.brands else event.site
+    return False, site.known_brands.get(event.brand.casefold())
+
+
+def _read_headers(record: Record) -> int:
+    """Receipt of a record that has headers; raises for an encoding that is not understood."""
+    receipt = record.timestamp
+    for name, value in record.headers:
+        if name == RECEIPT_HEADER:
+            receipt = int(value)
+        elif name.lower() == "content-encoding" and value.lower() != b"identity":
+            raise ValueError
+    return receipt
+
+
+def _explain(record: Record, topic: str) -> e.Rejected:
+    for name, value in record.headers:
+        if name.lower() == "content-encoding" and value.lower() != b"identity":
+            words = value[:40].decode("utf-8", "replace")
+            return e.Rejected(e.Reason.UNSUPPORTED_ENCODING, "$", f"the content-encoding {words!r} is not understood; send plain JSON", record.value or b"")
+    return e.explain(record.value, topic)

@@ -1,0 +1,378 @@
+"""The owner of a site: merges the partials of all source partitions and reads the measures over windows.
+
+A partial is cumulative and carries its source partition and flush number; the highest number wins, so repeats, replays
+and late zombies change nothing. The window sums are derived from the panes and can be built anew at any time.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from streams.aggregates import Cell, add_cells, copy_cell, is_empty
+from streams.engagement import FAMILY_BY_NAME, Family, PartialRow, decode_json, encode_json, encode_value
+from streams.flow import Message
+from streams.kpis import Kpi, Live, Window
+from streams.panes import DAY, HOUR, MINUTE, SECOND, WATERMARK_DELAY, Pane, add_days, add_months, day_start, month_start, pane_end, utc, week_start
+from streams.readings import Reading, read
+from streams.sites import Sites
+
+IDLE_AFTER = 30 * SECOND
+"""A source partition (or a topic in it) that has been silent for so long no longer holds the watermark back."""
+KEPT = {Pane.MINUTE: 26 * HOUR, Pane.QUARTER_HOUR: 15 * DAY, Pane.DAY: 400 * DAY}
+"""How long the owner of a site keeps panes: the longest window, and history."""
+ROLLUP_ROW, SITE_ROW = b"r", b"w"
+
+
+class Partial(msgspec.Struct, array_like=True):
+    """What one flush of one source partition says about one site."""
+
+    partition: int
+    seq: int
+    watermark: int
+    newest: int
+    """Newest event time of the topic `website`, for live gauges."""
+    rows: list[PartialRow]
+
+
+encode_partial = msgspec.msgpack.Encoder().encode
+
+
+class _WirePartial(msgspec.Struct, array_like=True):
+    partition: int
+    seq: int
+    watermark: int
+    newest: int
+    rows: list[tuple[str, int, str, int, list[str], list[int | dict[int, int]]]]
+
+
+_decode_partial = msgspec.msgpack.Decoder(_WirePartial).decode
+_decode_parts = msgspec.msgpack.Decoder(dict[int, tuple[int, list[int | dict[int, int]]]]).decode
+
+
+class Span(NamedTuple):
+    """A window as it stands: [start, end) in ms."""
+
+    start: int
+    end: int
+
+
+class Series:
+    """Panes of one fact type, pane size and label set of a site, and the running sums of its windows."""
+
+    __slots__ = ("family", "grouping", "labels", "panes", "size", "stale", "sums")
+
+    def __init__(self, family: Family, size: Pane, grouping: tuple[str, ...], labels: tuple[str, ...]) -> None:
+        self.family = family
+        self.size = size
+        self.grouping = grouping
+        self.labels = labels
+        self.panes: dict[int, Cell] = {}
+        self.sums: dict[Span, Cell] = {}
+        self.stale = True
+        """Whether a pane changed since the last reading."""
+
+    def change(self, pane: int, difference: Cell) -> None:
+        """Add a difference to a pane and to every window that holds it."""
+        cell = self.panes.get(pane)
+        if cell is None:
+            cell = self.panes[pane] = self.family.empty()
+        add_cells(cell, difference)
+        for span, total in self.sums.items():
+            if span.start <= pane < span.end:
+                add_cells(total, difference)
+        self.stale = True
+
+    def sum_over(self, span: Span, before: Span | None) -> Cell:
+        """Sum of the panes in a window; from the sum of the window it moved on from, where that is known."""
+        known = self.sums.get(span)
+        if known is not None:
+            return known
+        known = self.sums.get(before) if before is not None else None
+        if known is None or before is None or not before.start <= span.start <= before.end <= span.end:
+            total = self.family.empty()
+            for pane, cell in self.panes.items():
+                if span.start <= pane < span.end:
+                    add_cells(total, cell)
+        else:
+            total = copy_cell(known)
+            for start, end, sign in ((before.start, span.start, -1), (before.end, span.end, 1)):
+                for cell in self._between(start, end):
+                    add_cells(total, cell, sign)
+        return total
+
+    def _between(self, start: int, end: int) -> Iterator[Cell]:
+        if self.size is Pane.DAY or (end - start) // self.size > len(self.panes):
+            yield from (cell for pane, cell in self.panes.items() if start <= pane < end)
+            return
+        for pane in range(start, end, self.size):
+            if pane in self.panes:
+                yield self.panes[pane]
+
+
+class SiteBook:
+    """All that is known of one site: its series, its clock, and what was last read of it."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.series: dict[tuple[str, int, tuple[str, ...], tuple[str, ...]], Series] = {}
+        self.watermarks: dict[int, int] = {}
+        self.newest = 0
+        self.watermark = 0
+        self.heard: dict[int, float] = {}
+        """When (monotonic seconds) each source partition's watermark last moved."""
+        self.spans: dict[tuple[Any, ...], Span] = {}
+        self.published: dict[tuple[str, tuple[str, ...], tuple[str, ...], Window], Reading] = {}
+        self.stale = True
+
+    def clock(self, now: float | None) -> tuple[int, int]:
+        """Watermark and newest event time at a monotonic instant; without one, nothing is taken for idle.
+
+        Partitions silent for 30 s do not hold the watermark back; when all are, time goes on at the pace of the clock.
+        """
+        idle = 0
+        active = self.watermarks
+        if now is not None:
+            active = {partition: at for partition, at in self.watermarks.items() if (now - self.heard.get(partition, now)) * SECOND < IDLE_AFTER}
+            if not active and self.watermarks:
+                active = {0: max(self.watermarks.values())}
+                idle = max(0, int((now - max(self.heard.values(), default=now)) * SECOND))
+        reached = min(active.values(), default=0) + idle
+        self.watermark = max(self.watermark, reached)
+        return self.watermark, max(self.newest + idle, self.newest)
+
+
+class Rollups:
+    """State of one partition of the topic `rollups`."""
+
+    def __init__(self, sites: Sites) -> None:
+        self.sites = sites
+        self.books: dict[str, SiteBook] = {}
+        self.parts: dict[bytes, dict[int, tuple[int, Cell]]] = {}
+        """Per row the latest cell of each source partition, with its flush number."""
+        self.changed: set[bytes] = set()
+        self.changed_books: set[str] = set()
+        self._swept: dict[str, int] = {}
+        self._dropped: list[bytes] = []
+        self.now: float | None = None
+
+    def apply(self, values: Iterable[bytes]) -> None:
+        """Merge partials as they come from the topic."""
+        for value in values:
+            partial = _decode_partial(value)
+            for site, rows in _by_site(partial.rows):
+                self._merge(site, partial, rows)
+
+    def _merge(self, site: str, partial: _WirePartial, rows: Iterable[Any]) -> None:
+        book = self.books.get(site)
+        if book is None:
+            book = self.books[site] = SiteBook(site)
+        for fact, size, grouping, pane, labels, cell in rows:
+            family = FAMILY_BY_NAME.get(fact)
+            if family is None or pane + size < book.watermark - KEPT[Pane(size)]:
+                continue
+            key = ROLLUP_ROW + encode_json((site, fact, size, grouping, pane, *labels[1:]))
+            parts = self.parts.setdefault(key, {})
+            seq, known = parts.get(partial.partition, (-1, None))
+            if partial.seq <= seq:
+                continue
+            difference = copy_cell(cell)
+            if known is not None:
+                add_cells(difference, known, -1)
+            parts[partial.partition] = (partial.seq, cell)
+            self.changed.add(key)
+            self._change(book, family, Pane(size), grouping, tuple(labels[1:]), pane, difference)
+        book.stale = True
+        book.newest = max(book.newest, partial.newest)
+        if partial.watermark > book.watermarks.get(partial.partition, -1):
+            book.watermarks[partial.partition] = partial.watermark
+            if self.now is not None:
+                book.heard[partial.partition] = self.now
+        self.changed_books.add(site)
+
+    def _change(self, book: SiteBook, family: Family, size: Pane, grouping: str, labels: tuple[str, ...], pane: int, difference: Cell) -> None:
+        names = tuple(grouping.split(","))
+        _series(book, family, size, names, labels).change(pane, difference)
+        if names == family.groupings[0]:  # the total is the sum over any grouping
+            _series(book, family, size, (), ()).change(pane, difference)
+
+    # --- reading -----------------------------------------------------------------------------------------------------
+
+    def tick(self, now: float) -> list[Message]:
+        """Readings that changed, one message per site; `now` in monotonic seconds."""
+        self.now = now
+        messages = []
+        for book in self.books.values():
+            for partition in book.watermarks:
+                book.heard.setdefault(partition, now)
+            before = book.watermark // MINUTE
+            watermark, newest = book.clock(now)
+            if not book.stale and watermark // MINUTE == before and newest // MINUTE == (newest - 1000) // MINUTE:
+                continue
+            changed = [reading for reading in self.readings(book, watermark, newest) if _is_news(book, reading)]
+            book.stale = False
+            if changed:
+                messages.append(Message("readings", book.name.encode(), encode_json({"site": book.name, "watermark": utc(watermark), "readings": changed})))
+            self._forget(book, watermark)
+        return messages
+
+    def readings(self, book: SiteBook, watermark: int, newest: int) -> Iterator[Reading]:
+        """Every measure of a site over every window it is published for, as of a watermark."""
+        zone = self.sites[book.name].zone
+        for series in list(book.series.values()):
+            family = series.family
+            sums: dict[Span, Cell] = {}
+            for kpi in family.kpis:
+                if series.grouping and series.grouping not in kpi.by:
+                    continue
+                for window in kpi.windows:
+                    if pane_size_of(window, family) is not series.size:
+                        continue
+                    span = span_of(window, kpi, series.size, watermark, newest, zone)
+                    clock = (family.fact.name, series.size, window, kpi.matures)
+                    before = book.spans.get((*clock, series.grouping, series.labels))
+                    total = sums.get(span)
+                    if total is None:
+                        total = sums[span] = series.sum_over(span, before)
+                    book.spans[(*clock, series.grouping, series.labels)] = span
+                    whole = total
+                    if series.grouping and kpi.name in WHOLE_NEEDED:
+                        whole = _series(book, family, series.size, (), ()).sum_over(span, None)
+                    yield read(kpi, family, book.name, series.grouping, series.labels, window, span.start, span.end, total, whole)
+            series.sums = sums
+            series.stale = False
+
+    def pane_readings(self) -> Iterator[Reading]:
+        """Every pane with a fact, as a reading of its own, for every measure (end of a replay)."""
+        for book in self.books.values():
+            zone = self.sites[book.name].zone
+            for series in book.series.values():
+                for kpi in series.family.kpis:
+                    if series.grouping and series.grouping not in kpi.by:
+                        continue
+                    if isinstance(kpi.windows[0], Live):
+                        continue
+                    for pane, cell in sorted(series.panes.items()):
+                        if is_empty(cell):
+                            continue
+                        end = pane_end(pane, series.size, zone)
+                        if kpi.windows == ("week",):
+                            end = add_days(pane, 7, zone)
+                        elif kpi.windows == ("month",):
+                            end = add_months(pane, 1, zone)
+                        whole = cell
+                        if series.grouping and kpi.name in WHOLE_NEEDED:
+                            whole = _series(book, series.family, series.size, (), ()).panes[pane]
+                        yield read(kpi, series.family, book.name, series.grouping, series.labels, series.size, pane, end, cell, whole)
+
+    def _forget(self, book: SiteBook, watermark: int) -> None:
+        """Drop panes that no window or history needs any more, once per hour of event time."""
+        if watermark // HOUR <= self._swept.get(book.name, 0) // HOUR:
+            return
+        self._swept[book.name] = watermark
+        for name, series in list(book.series.items()):
+            horizon = watermark - KEPT[series.size] - series.size
+            for pane in [pane for pane in series.panes if pane < horizon]:
+                del series.panes[pane]
+                if series.grouping:
+                    key = ROLLUP_ROW + encode_json((book.name, series.family.fact.name, int(series.size), ",".join(series.grouping), pane, *series.labels))
+                    if self.parts.pop(key, None) is not None:
+                        self._dropped.append(key)
+                        self.changed.discard(key)
+            if not series.panes:
+                del book.series[name]
+                for known in [known for known in book.spans if known[4:] == (series.grouping, series.labels) and known[0] == series.family.fact.name]:
+                    del book.spans[known]
+                for published in [key for key in book.published if key[1] == series.grouping and key[2] == series.labels and FAMILY_OF[key[0]] is series.family]:
+                    del book.published[published]
+
+    # --- flush and recovery ------------------------------------------------------------------------------------------
+
+    def drain(self) -> list[tuple[bytes, bytes | None]]:
+        """State rows of what changed since the last call."""
+        rows: list[tuple[bytes, bytes | None]] = [(key, encode_value(self.parts[key])) for key in self.changed]
+        rows += [(key, None) for key in self._dropped]
+        for site in self.changed_books:
+            book = self.books[site]
+            rows.append((SITE_ROW + b"/" + site.encode(), encode_value((book.watermark, book.newest, book.watermarks))))
+        self.changed.clear()
+        self._dropped.clear()
+        self.changed_books.clear()
+        return rows
+
+    def load(self, rows: Sequence[tuple[bytes, bytes]], layout: dict[str, list[str]]) -> None:
+        """Take over rows of the state topic."""
+        for key, value in rows:
+            if key[:1] == SITE_ROW:
+                book = self.books.setdefault(site := key[2:].decode(), SiteBook(site))
+                book.watermark, book.newest, book.watermarks = msgspec.msgpack.decode(value, type=tuple[int, int, dict[int, int]])
+            elif key[:1] == ROLLUP_ROW:
+                site, fact, size, grouping, pane, *labels = decode_json(key[1:])
+                family = FAMILY_BY_NAME.get(fact)
+                if family is None or tuple(grouping.split(",")) not in family.groupings:
+                    continue
+                book = self.books.setdefault(site, SiteBook(site))
+                names = layout.get(fact, family.slot_names)
+                parts = {partition: (seq, family.arranged(cell, names)) for partition, (seq, cell) in _decode_parts(value).items()}
+                self.parts[key] = parts
+                for _, cell in parts.values():
+                    self._change(book, family, Pane(size), grouping, tuple(labels), pane, cell)
+
+
+def _series(book: SiteBook, family: Family, size: Pane, grouping: tuple[str, ...], labels: tuple[str, ...]) -> Series:
+    key = (family.fact.name, int(size), grouping, labels)
+    series = book.series.get(key)
+    if series is None:
+        series = book.series[key] = Series(family, size, grouping, labels)
+    return series
+
+
+def _by_site(rows: list[Any]) -> Iterator[tuple[str, list[Any]]]:
+    """Rows of a partial by site: the site is the first label."""
+    by_site: dict[str, list[Any]] = {}
+    for row in rows:
+        by_site.setdefault(row[4][0], []).append(row)
+    yield from by_site.items()
+
+
+def _is_news(book: SiteBook, reading: Reading) -> bool:
+    """Whether a reading differs from the last one published of its series and window."""
+    key = (reading.kpi, tuple(reading.dimensions), tuple(reading.dimensions.values()), reading.length)
+    last = book.published.get(key)
+    if last is not None and (last.value, last.n, last.state) == (reading.value, reading.n, reading.state) and (not reading.n or last.window == reading.window):
+        return False
+    book.published[key] = reading
+    return last is not None or bool(reading.n)
+
+
+def pane_size_of(window: Window, family: Family) -> Pane:
+    """Size of the panes a window is summed from."""
+    finest = family.fact.panes[0]
+    if finest is not Pane.MINUTE:
+        return finest
+    return Pane.DAY if window in ("day", "week", "month") or (isinstance(window, int) and window > DAY) else Pane.MINUTE
+
+
+def span_of(window: Window, kpi: Kpi, size: Pane, watermark: int, newest: int, zone: Any) -> Span:
+    """Where a window stands: it ends with the last complete pane at or before the watermark (matured ones earlier)."""
+    if isinstance(window, Live):
+        end = newest - newest % size + size
+        return Span(end - window.minutes * MINUTE, end)
+    reached = watermark - kpi.matures
+    if size is not Pane.DAY:
+        end = reached - reached % size
+        return Span(end - window, end) if isinstance(window, int) else Span(day_start(end, zone), end)
+    today = day_start(reached, zone)
+    if window == "week":
+        end = week_start(today, zone)
+        return Span(add_days(end, -7, zone), end)
+    if window == "month":
+        end = month_start(today, zone)
+        return Span(add_months(end, -1, zone), end)
+    days = 1 if window == "day" else int(window) // DAY
+    return Span(add_days(today, -days, zone), today)
+
+
+FAMILY_OF = {kpi.name: family for family in FAMILY_BY_NAME.values() for kpi in family.kpis}
+WHOLE_NEEDED = frozenset(kpi.name for family in FAMILY_BY_NAME.values() for kpi in family.kpis if type(kpi.value).__name__ == "Portion")
+LATENESS = WATERMARK_DELAY

@@ -1,0 +1,89 @@
+"""What an operator may say about a site: time zone, own and known hosts, routes, brands, consent where an event says nothing."""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, tzinfo
+from functools import cached_property
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import msgspec
+import yaml
+
+from streams import sources
+
+
+class ConsentDefaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Purposes that hold for a subject who never said anything."""
+
+    analytics: bool = True
+    profiling: bool = True
+    sentiment: bool = True
+
+
+class Site(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
+    """Settings of one site; every field has a default, so an unconfigured site works."""
+
+    time_zone: str = "UTC"
+    hosts: tuple[str, ...] = ()
+    """Own hosts: views referred by them are `internal`."""
+    local: tuple[str, ...] = ()
+    """Hosts of local partners, directories and community sites: source `local`."""
+    search: tuple[str, ...] = sources.SEARCH_HOSTS
+    social: tuple[str, ...] = sources.SOCIAL_HOSTS
+    routes: tuple[str, ...] = ()
+    """Templates such as `/product/*`; the first that fits names the route."""
+    brands: tuple[str, ...] = ()
+    """The site's own names; a mention without a brand is about the site."""
+    competitors: tuple[str, ...] = ()
+    consent: ConsentDefaults = ConsentDefaults()
+
+    @cached_property
+    def zone(self) -> tzinfo:
+        return UTC if self.time_zone == "UTC" else ZoneInfo(self.time_zone)
+
+    @cached_property
+    def own_brands(self) -> frozenset[str]:
+        return frozenset(brand.casefold() for brand in self.brands)
+
+    @cached_property
+    def known_brands(self) -> Mapping[str, str]:
+        """Configured competitors by their name in lower case, as they are to be shown."""
+        return {brand.casefold(): brand for brand in self.competitors}
+
+    @cached_property
+    def route_patterns(self) -> tuple[tuple[re.Pattern[str], str], ...]:
+        return tuple((re.compile(re.escape(route).replace(r"\*", "[^/]*")), route) for route in self.routes)
+
+
+class SitesError(ValueError):
+    """The sites file cannot be used; the text names file, site and field, and what is allowed."""
+
+
+class Sites:
+    """Settings by site name, with the defaults for every site not named."""
+
+    def __init__(self, named: Mapping[str, Site] | None = None, default: Site | None = None) -> None:
+        self.default = default or Site()
+        self.named = dict(named or {})
+
+    def __getitem__(self, name: str) -> Site:
+        return self.named.get(name, self.default)
+
+
+class _SitesFile(msgspec.Struct, forbid_unknown_fields=True):
+    sites: dict[str, Site] = {}
+    default: Site = Site()
+
+
+def load_sites(text: str, name: str = "sites file") -> Sites:
+    """Read a sites file (YAML: `default:` and `sites: {NAME: …}`); raises SitesError with what to change."""
+    try:
+        file = msgspec.convert(yaml.safe_load(text) or {}, _SitesFile)
+    except (yaml.YAMLError, msgspec.ValidationError, RecursionError) as error:
+        raise SitesError(f"{name}: {error}") from error
+    for site_name, site in [("default", file.default), *file.sites.items()]:
+        try:
+            site.zone  # noqa: B018 (a cached property that raises for an unknown name)
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            raise SitesError(f"{name}: site {site_name}: time_zone {site.time_zone!r} is not known; use a name such as Europe/Berlin") from error
+    return Sites(file.sites, file.default)

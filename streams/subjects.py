@@ -1,0 +1,134 @@
+"""The state of one customer or visitor, as one row.
+
+Everything a subject's measures need lies in this row, because all its events meet in one partition. Cold subjects stay
+bytes; a row is decoded when its next event comes.
+"""
+
+from typing import Any
+
+import msgspec
+
+from streams.journeys.reviews import Review
+from streams.journeys.sessions import Session
+from streams.journeys.visits import FirstView
+from streams.panes import DAY, TOO_OLD
+
+KEPT_AFTER_LAST_EVENT = 45 * DAY
+"""A month and its grace: after that nothing of the subject's activity can be corrected or counted twice."""
+ERASED_FOR = TOO_OLD
+SEGMENT_RUNS = 8
+CONSENT_CHANGES = 16
+
+
+class SegmentRun(msgspec.Struct, array_like=True, eq=False):
+    """From when to when (time and id of event) a subject was seen to carry a segment."""
+
+    since: tuple[int, str]
+    until: tuple[int, str]
+    segment: str
+
+
+class ConsentChange(msgspec.Struct, array_like=True, eq=False):
+    at: int
+    id: str
+    purpose: str
+    granted: bool
+
+
+class Subject(msgspec.Struct, array_like=True, eq=False):
+    """State of one subject; instants in ms. `expires` comes first so that a sweep reads it without the rest."""
+
+    expires: int = 0
+    """Event time after which the row may be dropped."""
+    sessions: list[Session] = []
+    """Those that an event inside the grace may still touch, by start."""
+    views: list[FirstView] = []
+    seen: int = 0
+    """Time of the last website event; 0 for none."""
+    seen_id: str = ""
+    seen_segment: str | None = None
+    segments: list[SegmentRun] = []
+    reviews: dict[str, Review] = {}
+    consent: list[ConsentChange] = []
+    erased: int | None = None
+    """Event time of the erasure; events are refused for 400 days."""
+
+    def keep_until(self, at: int) -> None:
+        self.expires = max(self.expires, at)
+
+    def carried(self, at: int, event_id: str) -> str | None:
+        """Segment carried at or before a moment: the last one seen by event time."""
+        found = None
+        for run in self.segments:
+            if run.since > (at, event_id):
+                break
+            found = run.segment
+        return found
+
+    def carry(self, at: int, event_id: str, segment: str) -> bool:
+        """Note that an event carried a segment; True when what was carried at some moment has changed."""
+        moment = (at, event_id)
+        runs = self.segments
+        if runs and runs[-1].segment == segment and moment >= runs[-1].since:
+            run = runs[-1]
+            if moment > run.until:
+                run.until = moment
+            return False
+        place = len(runs)
+        while place and runs[place - 1].since > moment:
+            place -= 1
+        before = runs[place - 1] if place else None
+        if before is not None and before.segment == segment:
+            before.until = max(before.until, moment)
+            return False
+        split: list[SegmentRun] = []
+        if before is not None and before.until > moment:
+            split = [SegmentRun(before.until, before.until, before.segment)]
+        runs[place:place] = [SegmentRun(moment, moment, segment), *split]
+        del runs[:-SEGMENT_RUNS]
+        return True
+
+    def allows(self, purpose: str, at: int, event_id: str, default: bool) -> bool:
+        """Whether the last change of a purpose at or before a moment granted it."""
+        allowed = default
+        for change in self.consent:
+            if (change.at, change.id) > (at, event_id):
+                break
+            if change.purpose == purpose:
+                allowed = change.granted
+        return allowed
+
+    def note_consent(self, change: ConsentChange) -> None:
+        self.consent.append(change)
+        self.consent.sort(key=lambda known: (known.at, known.id))
+        if len(self.consent) > CONSENT_CHANGES:
+            self._forget_superseded_consent()
+        self.keep_until(change.at + TOO_OLD)
+
+    def _forget_superseded_consent(self) -> None:
+        """Drop the oldest change that a later one of its purpose supersedes."""
+        for index, change in enumerate(self.consent):
+            if any(later.purpose == change.purpose for later in self.consent[index + 1 :]):
+                del self.consent[index]
+                return
+
+    def erase(self, at: int) -> None:
+        """Forget all that is known of the subject but the erasure itself."""
+        erased = at if self.erased is None else max(at, self.erased)
+        for field, value in zip(self.__struct_fields__, _fields(Subject()), strict=True):
+            setattr(self, field, value)
+        self.erased = erased
+        self.expires = erased + ERASED_FOR
+
+
+def _fields(subject: Subject) -> tuple[Any, ...]:
+    return msgspec.structs.astuple(subject)
+
+
+class _Expiry(msgspec.Struct, array_like=True):
+    expires: int
+
+
+encode_subject = msgspec.msgpack.Encoder().encode
+decode_subject = msgspec.msgpack.Decoder(Subject).decode
+decode_expiry = msgspec.msgpack.Decoder(_Expiry).decode
