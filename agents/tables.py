@@ -367,7 +367,7 @@ class Partitions:
             self.counters.flushed_bytes += size
             self._observe_flush(time.monotonic() - started)
             if drained.after:
-                await self._publisher.send(drained.after)
+                await self._publisher.send_and_wait(drained.after)
 
     async def _flush_or_die(self, owned: Owned) -> None:
         try:

@@ -260,6 +260,9 @@ class PaneRows:
             row.changed = True
             table.changed.append((tuple(row_key), row))
 
+    def has_changes(self) -> bool:
+        return any(table.changed for table in self.tables.values())
+
     def count(self) -> int:
         return sum(len(table.rows) for table in self.tables.values())
 

@@ -155,7 +155,7 @@ class Intake:
                 continue
             # drop duplicates
             key = f"{event.site}/{subject_name}"
-            identity = xxh3_64_intdigest(f"{key}\0{e.NAMES[type(event)]}\0{event.id}\0{sent}")
+            identity = xxh3_64_intdigest(f"{key}\0{e.NAMES[type(event)]}\0{event.id}\0{sent}".encode())
             if identity in seen:
                 duplicate += 1
                 continue

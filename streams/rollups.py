@@ -13,8 +13,8 @@ from streams.aggregates import Cell, add_cells, copy_cell, is_empty
 from streams.engagement import FAMILY_BY_NAME, Family, PartialRow, decode_json, encode_json, encode_value
 from streams.flow import Message
 from streams.kpis import Kpi, Live, Window
-from streams.panes import DAY, HOUR, MINUTE, SECOND, WATERMARK_DELAY, Pane, add_days, add_months, day_start, month_start, pane_end, utc, week_start
-from streams.readings import Reading, read
+from streams.panes import DAY, HOUR, MINUTE, SECOND, Pane, add_days, add_months, day_start, month_start, pane_end, utc, week_start
+from streams.readings import Reading, published, read
 from streams.sites import Sites
 
 IDLE_AFTER = 30 * SECOND
@@ -27,6 +27,7 @@ ROLLUP_ROW, SITE_ROW = b"r", b"w"
 class Partial(msgspec.Struct, array_like=True):
     """What one flush of one source partition says about one site."""
 
+    site: str
     partition: int
     seq: int
     watermark: int
@@ -39,6 +40,7 @@ encode_partial = msgspec.msgpack.Encoder().encode
 
 
 class _WirePartial(msgspec.Struct, array_like=True):
+    site: str
     partition: int
     seq: int
     watermark: int
@@ -159,19 +161,18 @@ class Rollups:
     def apply(self, values: Iterable[bytes]) -> None:
         """Merge partials as they come from the topic."""
         for value in values:
-            partial = _decode_partial(value)
-            for site, rows in _by_site(partial.rows):
-                self._merge(site, partial, rows)
+            self._merge(_decode_partial(value))
 
-    def _merge(self, site: str, partial: _WirePartial, rows: Iterable[Any]) -> None:
+    def _merge(self, partial: _WirePartial) -> None:
+        site = partial.site
         book = self.books.get(site)
         if book is None:
             book = self.books[site] = SiteBook(site)
-        for fact, size, grouping, pane, labels, cell in rows:
+        for fact, size, grouping, pane, labels, cell in partial.rows:
             family = FAMILY_BY_NAME.get(fact)
             if family is None or pane + size < book.watermark - KEPT[Pane(size)]:
                 continue
-            key = ROLLUP_ROW + encode_json((site, fact, size, grouping, pane, *labels[1:]))
+            key = ROLLUP_ROW + encode_json((site, fact, size, grouping, pane, *labels))
             parts = self.parts.setdefault(key, {})
             seq, known = parts.get(partial.partition, (-1, None))
             if partial.seq <= seq:
@@ -181,7 +182,7 @@ class Rollups:
                 add_cells(difference, known, -1)
             parts[partial.partition] = (partial.seq, cell)
             self.changed.add(key)
-            self._change(book, family, Pane(size), grouping, tuple(labels[1:]), pane, difference)
+            self._change(book, family, Pane(size), grouping, tuple(labels), pane, difference)
         book.stale = True
         book.newest = max(book.newest, partial.newest)
         if partial.watermark > book.watermarks.get(partial.partition, -1):
@@ -212,7 +213,7 @@ class Rollups:
             changed = [reading for reading in self.readings(book, watermark, newest) if _is_news(book, reading)]
             book.stale = False
             if changed:
-                messages.append(Message("readings", book.name.encode(), encode_json({"site": book.name, "watermark": utc(watermark), "readings": changed})))
+                messages.append(Message("readings", book.name.encode(), encode_json({"site": book.name, "watermark": utc(watermark), "readings": [published(reading) for reading in changed]})))
             self._forget(book, watermark)
         return messages
 
@@ -283,8 +284,8 @@ class Rollups:
                 del book.series[name]
                 for known in [known for known in book.spans if known[4:] == (series.grouping, series.labels) and known[0] == series.family.fact.name]:
                     del book.spans[known]
-                for published in [key for key in book.published if key[1] == series.grouping and key[2] == series.labels and FAMILY_OF[key[0]] is series.family]:
-                    del book.published[published]
+                for stale in [key for key in book.published if key[1] == series.grouping and key[2] == series.labels and FAMILY_OF[key[0]] is series.family]:
+                    del book.published[stale]
 
     # --- flush and recovery ------------------------------------------------------------------------------------------
 
@@ -327,14 +328,6 @@ def _series(book: SiteBook, family: Family, size: Pane, grouping: tuple[str, ...
     return series
 
 
-def _by_site(rows: list[Any]) -> Iterator[tuple[str, list[Any]]]:
-    """Rows of a partial by site: the site is the first label."""
-    by_site: dict[str, list[Any]] = {}
-    for row in rows:
-        by_site.setdefault(row[4][0], []).append(row)
-    yield from by_site.items()
-
-
 def _is_news(book: SiteBook, reading: Reading) -> bool:
     """Whether a reading differs from the last one published of its series and window."""
     key = (reading.kpi, tuple(reading.dimensions), tuple(reading.dimensions.values()), reading.length)
@@ -375,4 +368,3 @@ def span_of(window: Window, kpi: Kpi, size: Pane, watermark: int, newest: int, z
 
 FAMILY_OF = {kpi.name: family for family in FAMILY_BY_NAME.values() for kpi in family.kpis}
 WHOLE_NEEDED = frozenset(kpi.name for family in FAMILY_BY_NAME.values() for kpi in family.kpis if type(kpi.value).__name__ == "Portion")
-LATENESS = WATERMARK_DELAY

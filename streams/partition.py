@@ -1,0 +1,129 @@
+"""The whole state of one partition: intake of its events and rollups of its sites, one stamp for both.
+
+A function of the log: rows and stamp are drained together, so whoever loads them goes on right behind the stamp.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from streams.admission import Counts, add, unaccounted
+from streams.engagement import layout
+from streams.events import DECODERS
+from streams.flow import Flush, Message, Record
+from streams.intake import Intake
+from streams.panes import WATERMARK_DELAY
+from streams.rollups import Partial, Rollups, encode_partial
+from streams.sites import Sites
+
+STAMP = b"@"
+ROLLUPS = "rollups"
+ROWS_PER_PARTIAL = 500
+IDLE_SECONDS = 30.0
+
+
+class Partition:
+    """State of partition `partition` of `partitions` (implements flow.State)."""
+
+    def __init__(self, partition: int, partitions: int, sites: Sites | None = None) -> None:
+        self.partition = partition
+        self.sites = sites or Sites()
+        self.intake = Intake(partition, partitions, self.sites)
+        self.rollups = Rollups(self.sites)
+        self.offsets: dict[str, int] = {}
+        self.seq = 0
+        self._published = 0
+        self._moved = False
+        self._now: float | None = None
+        self._heard: dict[str, float] = {}
+        """When (monotonic seconds) each event topic last brought a record."""
+
+    @property
+    def changed(self) -> int:
+        """Rows the next flush would write, at least."""
+        intake = self.intake
+        return len(intake.changed) + len(self.rollups.changed) + sum(2 * len(cells.fine) for cells in intake.rows.cells.values())
+
+    def apply(self, topic: str, records: Sequence[Record]) -> int:
+        """Apply what is new of a batch; returns how many records were."""
+        last = self.offsets.get(topic, -1)
+        if records and records[0].offset <= last:
+            records = [record for record in records if record.offset > last]
+        if not records:
+            return 0
+        if topic in DECODERS:
+            self.intake.apply(topic, records)
+            if self._now is not None:
+                self._heard[topic] = self._now
+        else:
+            self.rollups.apply(record.value for record in records if record.value is not None)
+        self.offsets[topic] = records[-1].offset
+        self._moved = True
+        return len(records)
+
+    def watermark(self) -> int:
+        """Event time up to which this partition has been read: topics silent for 30 s do not hold it back."""
+        newest = self.intake.newest
+        now = self._now
+        active = [at for topic, at in newest.items() if now is None or now - self._heard.get(topic, now) < IDLE_SECONDS]
+        return (min(active) if active else max(newest.values(), default=0)) - WATERMARK_DELAY
+
+    def tick(self, now: float) -> list[Message]:
+        """Readings that changed by the monotonic instant `now`; changes no counts."""
+        self._now = now
+        for topic in self.intake.newest:
+            self._heard.setdefault(topic, now)
+        return self.rollups.tick(now)
+
+    def flush(self) -> Flush | None:
+        return self.snapshot() if self._moved or self.rollups.changed or self.intake.rows.has_changes() else None
+
+    def snapshot(self) -> Flush:
+        self.seq += 1
+        self._moved = False
+        rows, partials = self.intake.drain(self.seq)
+        rows += self.rollups.drain()
+        failed, self.intake.failed = self.intake.failed, []
+        # The partials of the flush before were acknowledged before this one began.
+        rows.append((STAMP, _encode(self._stamp())))
+        self._published = self.seq
+        watermark, newest = self.watermark(), self.intake.newest.get("website", 0)
+        after = [
+            Message(ROLLUPS, site.encode(), encode_partial(Partial(site, self.partition, self.seq, watermark, newest, changed[start : start + ROWS_PER_PARTIAL])))
+            for site, changed in partials.items()
+            for start in range(0, len(changed), ROWS_PER_PARTIAL)
+        ]
+        return Flush(failed, rows, after)
+
+    def _stamp(self) -> dict[str, Any]:
+        return {"seq": self.seq, "offsets": self.offsets, "published": self._published, "layout": layout(), "intake": self.intake.stamp()}
+
+    def load(self, rows: Iterable[tuple[bytes, bytes]]) -> None:
+        all_rows = list(rows)
+        stamp = next((msgspec.msgpack.decode(value) for key, value in all_rows if key == STAMP), None)
+        if stamp is None:
+            return
+        self.seq = stamp["seq"]
+        self.offsets = stamp["offsets"]
+        self._published = stamp["published"]
+        self.intake.load(all_rows, stamp["intake"], stamp["layout"], self._published)
+        self.rollups.load(all_rows, stamp["layout"])
+
+    def accounting(self) -> Counts:
+        """Counters of every topic since its log began."""
+        return self.intake.counts
+
+    def status(self) -> dict[str, Any]:
+        """For people and tests: counters, what is unaccounted (must be 0), and how much is held."""
+        total: dict[str, int] = {}
+        for counts in self.intake.counts.values():
+            for name, number in counts.items():
+                add(total, name, number)
+        return {
+            "counts": self.intake.counts, "unaccounted": unaccounted(total), "newest": self.intake.newest, "subjects": len(self.intake.subjects),
+            "pane_rows": self.intake.rows.count(), "rollup_rows": len(self.rollups.parts), "ids": len(self.intake.seen.ids),
+        }  # fmt: skip
+
+
+_encode = msgspec.msgpack.Encoder().encode
