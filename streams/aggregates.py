@@ -43,22 +43,23 @@ def wilson(hits: int, n: int, z: float = 1.96) -> tuple[float, float]:
     return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
 
 
-BUCKET_RATIO = 1.02
-"""A histogram's buckets are 2 % wide: a quantile is off by at most that."""
-_LOG_RATIO = math.log(BUCKET_RATIO)
+MANTISSA_BITS = 7
+"""Buckets keep the 7 leading bits of a value: exact below 128, at most 1.6 % wide above (as in HdrHistogram)."""
 
 
 def bucket_of(value: int) -> int:
-    """Bucket of a non-negative value; bucket 0 holds zero, bucket b ≥ 1 holds (1.02^(b−2), 1.02^(b−1)]."""
-    return 0 if value <= 0 else 1 + max(0, math.ceil(math.log(value) / _LOG_RATIO - 1e-9))
+    """Bucket of a non-negative integer; buckets are ordered as the values are."""
+    shift = value.bit_length() - MANTISSA_BITS
+    return value if shift <= 0 else (shift << (MANTISSA_BITS - 1)) + (value >> shift)
 
 
-def bucket_edge(bucket: int) -> float:
-    """Upper edge of a bucket, in the unit of the values."""
-    return 0.0 if bucket == 0 else BUCKET_RATIO ** (bucket - 1)
+def bucket_edge(bucket: int) -> int:
+    """Upper edge of a bucket: the largest value it holds."""
+    shift = (bucket >> (MANTISSA_BITS - 1)) - 1
+    return bucket if shift <= 0 else ((bucket - (shift << (MANTISSA_BITS - 1)) + 1) << shift) - 1
 
 
-def quantile(histogram: dict[int, int], q: float) -> float | None:
+def quantile(histogram: dict[int, int], q: float) -> int | None:
     """Nearest rank: the upper edge of the bucket that holds the ⌈q·n⌉-th value; None without values."""
     n = sum(histogram.values())
     rank = max(1, math.ceil(q * n))
@@ -67,10 +68,6 @@ def quantile(histogram: dict[int, int], q: float) -> float | None:
         if rank <= 0:
             return bucket_edge(bucket)
     return None
-
-
-def bucketed(of: Callable[[F], int]) -> Callable[[F], int]:
-    return lambda fact: bucket_of(of(fact))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from streams.aggregates import Cell, Slot, add_cells, bucket_of
+from streams.aggregates import MANTISSA_BITS, Cell, Slot, add_cells
 from streams.facts import FACTS, Fact
 from streams.kpis import KPIS, Kpi
 from streams.panes import GRACE, Pane, day_start
@@ -53,15 +53,16 @@ class Family:
         for index, slot in enumerate(self.slots):
             if slot.histogram:
                 lines += [
-                    f"    histogram = cell[{index}]; bucket = bucket_of(of{index}(fact)); left = histogram.get(bucket, 0) {sign} 1",
+                    f"    value = of{index}(fact); shift = value.bit_length() - {MANTISSA_BITS}",
+                    f"    bucket = value if shift <= 0 else (shift << {MANTISSA_BITS - 1}) + (value >> shift)  # bucket_of, written out",
+                    f"    histogram = cell[{index}]; left = histogram.get(bucket, 0) {sign} 1",
                     "    if left: histogram[bucket] = left",
                     "    else: del histogram[bucket]",
                 ]
             else:
                 lines.append(f"    cell[{index}] {sign}= " + ("1" if slot.of is None else f"of{index}(fact)"))
         names: dict[str, Any] = {f"of{index}": slot.of for index, slot in enumerate(self.slots)}
-        names["bucket_of"] = bucket_of
-        exec("\n".join(lines), names)  # noqa: S102 (the text is ours: slot numbers only)
+        exec("\n".join(lines), names)  # the text is ours: slot numbers only
         fold: Callable[[Cell, Any], None] = names["fold"]
         return fold
 
@@ -283,4 +284,3 @@ decode_value = msgspec.msgpack.Decoder(tuple[int, list[int | dict[int, int]]]).d
 def layout() -> dict[str, list[str]]:
     """Names of the slots of every fact type, in the order in which rows hold them; stored with the rows."""
     return {family.fact.name: family.slot_names for family in FAMILIES.values()}
-

@@ -14,6 +14,7 @@ class Record(Protocol):
     @property
     def timestamp(self) -> int:
         """Milliseconds since the epoch: LogAppendTime on the event topics."""
+
     @property
     def key(self) -> bytes | None: ...
     @property

@@ -57,7 +57,7 @@ class Intake:
         self.sites = sites
         self.subjects: dict[str, Subject | bytes] = {}
         self.changed: dict[str, Subject] = {}
-        self.touched: dict[Session, tuple[str, Subject]] = {}
+        self.touched: dict[Session, str] = {}
         """Sessions changed since the last flush: withdrawn when first touched, stated anew by the flush."""
         self.rows = PaneRows(sites)
         self.seen = SeenIds()
@@ -70,6 +70,7 @@ class Intake:
         self.changed_labels: set[tuple[str, str]] = set()
         self._label_cache: dict[tuple[str, str, str], str] = {}
         self._page_cache: dict[tuple[str, str, str | None, str | None], tuple[str, str]] = {}
+        self._context_cache: dict[tuple[str, str | None, str | None], tuple[str, str]] = {}
         self._views = self.rows.cells[e.PageViewed]
         self._presence = self.rows.cells[Presence]
         self._sessions = self.rows.cells[Session]
@@ -81,7 +82,7 @@ class Intake:
         """Whether some site does not take consent to analytics for granted."""
         self._swept = 0
         self._heard: set[str] = set()
-        self._follow: dict[type[e.Event], Callable[[Any, str, int, int], None]] = {
+        self._follow: dict[type[e.Event], Callable[[Any, str, Subject | None, int, int], None]] = {
             e.MentionPosted: self._follow_mention,
             e.ReviewPosted: self._follow_review,
             e.SurveyAnswered: self._follow_text,
@@ -99,6 +100,8 @@ class Intake:
         decode = e.DECODERS[topic]
         counts = self.counts.setdefault(topic, {})
         seen, fresh, verdicts, follow_by_type = self.seen.ids, self.seen.fresh, self.bots.verdicts, self._follow
+        subjects, must_ask, names, digest = self.subjects, self._must_ask, e.NAMES, xxh3_64_intdigest
+        subject_of, largest, clock_delay = e.subject_of, e.MAX_EVENT_BYTES, WATERMARK_DELAY
         horizon = self.seen.horizon.get(topic)
         newest = self.newest.get(topic, 0)
         latest_id = self.seen.newest.get(topic, 0)
@@ -111,13 +114,13 @@ class Intake:
             try:
                 if record.headers:
                     receipt = _read_headers(record)
-                if len(value) > e.MAX_EVENT_BYTES:  # type: ignore[arg-type]
+                if len(value) > largest:  # type: ignore[arg-type]
                     raise ValueError
                 event: Any = decode(value)  # type: ignore[arg-type]
             except Exception:  # whatever a hostile value raises, `explain` names it
                 self._fail(topic, record, _explain(record, topic))
                 continue
-            subject_name = e.subject_of(event)
+            subject_name = subject_of(event)
             if subject_name is None:
                 self._fail(topic, record, e.explain(value, topic))
                 continue
@@ -137,7 +140,7 @@ class Intake:
             elif at > newest:
                 newest = at
             # drop what is late
-            behind = newest - WATERMARK_DELAY - at
+            behind = newest - clock_delay - at
             level = FINE
             if behind > HOUR:
                 if behind > TOO_OLD:
@@ -154,8 +157,9 @@ class Intake:
                 add(counts, "late")
                 continue
             # drop duplicates
+            kind = type(event)
             key = f"{event.site}/{subject_name}"
-            identity = xxh3_64_intdigest(f"{key}\0{e.NAMES[type(event)]}\0{event.id}\0{sent}".encode())
+            identity = digest(f"{key}\0{names[kind]}\0{event.id}\0{sent}".encode())
             if identity in seen:
                 duplicate += 1
                 continue
@@ -172,10 +176,11 @@ class Intake:
                     add(counts, "bot")
                     continue
             # check consent
-            subject = self.subjects.get(key)
-            if type(subject) is bytes:
-                subject = self.subjects[key] = decode_subject(subject)
-            if (subject is not None and (subject.consent or subject.erased is not None)) or event.consent is not None or self._must_ask:
+            known = subjects.get(key)
+            if type(known) is bytes:
+                known = subjects[key] = decode_subject(known)
+            subject: Subject | None = known  # type: ignore[assignment]
+            if event.consent is not None or must_ask or (subject is not None and (subject.consent or subject.erased is not None)):
                 refusal = self._refusal(event, subject, at)
                 if refusal is not None:
                     add(counts, refusal)
@@ -184,11 +189,11 @@ class Intake:
             applied += 1
             if level or clamped or not record.offset % MISROUTED_SAMPLE:
                 self._flag(counts, key, level, clamped, event)
-            follow = follow_by_type.get(type(event))
+            follow = follow_by_type.get(kind)
             if follow is not None:
-                follow(event, key, at, level)
+                follow(event, key, subject, at, level)
             elif event.segment is not None and not event.site_level:
-                self._carry(self._subject(key, at), key, event, at)
+                self._carry(self._mark(key, subject, at), event, at)
         self.newest[topic] = newest
         if latest_id:
             self.seen.newest[topic] = latest_id
@@ -258,36 +263,28 @@ class Intake:
             self._label_cache[key] = known
         return known
 
-    def _page(self, event: e.PageViewed) -> tuple[str, str]:
+    def _page(self, site: str, path: str, referrer: str | None, medium: str | None) -> tuple[str, str]:
         """Source class and route of a page view."""
-        medium = None if event.campaign is None else event.campaign.medium
-        key = (event.site, event.path, event.referrer, medium)
-        known = self._page_cache.get(key)
-        if known is None:
-            site = self.sites[event.site]
-            if len(self._page_cache) >= CACHED:
-                self._page_cache.clear()
-            known = (source_of(event.referrer, medium, site), self._label(event.site, "route", route_of(event.path, site)))
-            self._page_cache[key] = known
+        settings = self.sites[site]
+        known = (source_of(referrer, medium, settings), self._label(site, "route", route_of(path, settings)))
+        if len(self._page_cache) >= CACHED:
+            self._page_cache.clear()
+        self._page_cache[site, path, referrer, medium] = known
         return known
 
     # --- journeys ----------------------------------------------------------------------------------------------------
 
-    def _subject(self, key: str, at: int) -> Subject:
-        """The subject's state, decoded and marked as changed."""
-        subject = self.changed.get(key)
+    def _mark(self, key: str, subject: Subject | None, at: int) -> Subject:
+        """The subject's state (new where there is none), to be written by the next flush."""
         if subject is None:
-            known = self.subjects.get(key)
-            if known is None:
-                known = self.subjects[key] = Subject()
-            elif type(known) is bytes:
-                known = self.subjects[key] = decode_subject(known)
-            subject = self.changed[key] = known  # type: ignore[assignment]
-        if at + KEPT_AFTER_LAST_EVENT > subject.expires:
-            subject.expires = at + KEPT_AFTER_LAST_EVENT
+            subject = self.subjects[key] = Subject()
+        self.changed[key] = subject
+        expires = at + KEPT_AFTER_LAST_EVENT
+        if expires > subject.expires:
+            subject.expires = expires
         return subject
 
-    def _carry(self, subject: Subject, key: str, event: e.Event, at: int) -> None:
+    def _carry(self, subject: Subject, event: e.Event, at: int) -> None:
         """Note the segment an event carries; sessions that carried another one by mistake are corrected."""
         if event.segment is None or not subject.carry(at, event.id, self._label(event.site, "segment", event.segment)):
             return
@@ -295,89 +292,113 @@ class Intake:
             if session.segment is None:
                 carried = subject.carried(session.start, session.first)
                 if carried != session.carried:
-                    self._touch(session, event.site, subject)
+                    self._touch(session, event.site)
                     session.carried = carried
 
-    def _follow_web(self, event: e.Event, key: str, at: int, level: int) -> None:
+    def _context(self, site: str, segment: str | None, channel: str | None) -> tuple[str, str]:
+        """Labels of segment and channel as they are counted."""
+        labels = (self._label(site, "segment", segment), self._label(site, "channel", channel))
+        if len(self._context_cache) >= CACHED:
+            self._context_cache.clear()
+        self._context_cache[site, segment, channel] = labels
+        return labels
+
+    def _follow_web(self, event: e.Event, key: str, subject: Subject | None, at: int, level: int) -> None:
         """Page views, presence, uniques and sessions."""
-        site = event.site
-        subject = self._subject(key, at)
-        if event.segment is not None:
-            segment = self._label(site, "segment", event.segment)
-            self._carry(subject, key, event, at)
-        else:
-            segment = UNKNOWN
-        channel = self._label(site, "channel", event.channel)
+        site, own_segment, own_channel = event.site, event.segment, event.channel
+        subject = self._mark(key, subject, at)
+        segment, channel = self._context_cache.get((site, own_segment, own_channel)) or self._context(site, own_segment, own_channel)
+        if own_segment is not None:
+            runs = subject.segments
+            if runs and (run := runs[-1]).segment == segment and at > run.until[0]:
+                run.until = (at, event.id)
+            else:
+                self._carry(subject, event, at)
         source = route = None
         page = type(event) is e.PageViewed
         if page:
-            source, route = self._page(event)  # type: ignore[arg-type]
+            campaign = event.campaign  # type: ignore[attr-defined]
+            place = (site, event.path, event.referrer, None if campaign is None else campaign.medium)  # type: ignore[attr-defined]
+            source, route = self._page_cache.get(place) or self._page(*place)
             if level == FINE:
                 self._views.state((site, at - at % MINUTE, segment, channel, source, route), event)
             else:
-                day = day_start(at, self.sites[site].zone)
-                self._views.state_coarse((site, day, segment, channel, source, route), event)
+                self._views.state_coarse((site, day_start(at, self.sites[site].zone), segment, channel, source, route), event)
             views = subject.views
             # Later on the same day as a known first view: nothing changes.
-            if not views or views[-1].at >= at or views[-1].at - views[-1].at % DAY != at - at % DAY or site in self.sites.named:
+            if not views or (first := views[-1].at) >= at or first // DAY != at // DAY or site in self.sites.named:
                 self._follow_visit(subject, event, at, segment, channel, source)
             if source == INTERNAL:
                 source = None
-        if level == FINE and (at > subject.seen or (at == subject.seen and event.id > subject.seen_id)):
-            minute, before = at - at % MINUTE, subject.seen - subject.seen % MINUTE
-            if minute != before or segment != subject.seen_segment:
-                if subject.seen_segment is not None:
-                    self._presence.withdraw((site, before, subject.seen_segment), None)
-                self._presence.state((site, minute, segment), None)
-                subject.seen_segment = segment
-            subject.seen = at
-            subject.seen_id = event.id
+        if level == FINE and at >= subject.seen:
+            self._move_presence(subject, event, at, segment)
         if level <= QUARTERS:
             self._follow_session(subject, event, at, page, segment, channel, source, route)
 
-    def _follow_session(
-        self, subject: Subject, event: e.Event, at: int, page: bool, segment: str, channel: str, source: str | None, route: str | None
-    ) -> None:
-        own_channel = None if event.channel is None else channel
-        known = subject.sessions
-        if known:
-            last = known[-1]
-            if last.end < at < last.end + GAP and at - last.start < LONGEST:  # the usual case: the next event of the current session
-                self._touch(last, event.site, subject)
-                last.end = at
-                if page:
-                    last.pages += 1
-                elif type(event) in KEY_EVENTS:
-                    last.key_events += 1
-                if own_channel is not None and last.channel is None:
-                    last.channel = own_channel
-                    last.later["channel"] = Moment(at, event.id)
-                if source is not None and last.source is None:
-                    last.source = source
-                    last.later["source"] = Moment(at, event.id)
-                if route is not None and last.route is None:
-                    last.route = route
-                    last.later["route"] = Moment(at, event.id)
-                return
-        own_segment = None if event.segment is None else segment
-        visit = sessions.Visit(Moment(at, event.id), page, type(event) in KEY_EVENTS, own_segment, own_channel, source, route)
-        absorbed, result = sessions.place(known, visit)
-        for session in absorbed:
-            self._touch(session, event.site, subject)
-            del self.touched[session]
-        watermark = self.newest.get("website", 0) - WATERMARK_DELAY
-        left = [session for session in known if session not in absorbed and not sessions.is_settled(session, watermark)]
-        left.append(result)
-        left.sort(key=lambda session: (session.start, session.first))
-        subject.sessions = left
-        if result.segment is None:
-            result.carried = subject.carried(result.start, result.first)
-        self.touched[result] = (event.site, subject)
+    def _move_presence(self, subject: Subject, event: e.Event, at: int, segment: str) -> None:
+        """The subject was last seen now; equal times are ordered by id."""
+        if at == subject.seen and event.id <= subject.seen_id:
+            return
+        minute, before = at // MINUTE, subject.seen // MINUTE
+        if minute != before or segment != subject.seen_segment:
+            if subject.seen_segment is not None:
+                self._presence.withdraw((event.site, before * MINUTE, subject.seen_segment), None)
+            self._presence.state((event.site, minute * MINUTE, segment), None)
+            subject.seen_segment = segment
+        subject.seen = at
+        subject.seen_id = event.id
 
-    def _touch(self, session: Session, site: str, subject: Subject) -> None:
+    def _follow_session(self, subject: Subject, event: e.Event, at: int, page: bool, segment: str, channel: str, source: str | None, route: str | None) -> None:
+        known = subject.sessions
+        if known and (last := known[-1]).end < at < last.end + GAP and at - last.start < LONGEST:  # the usual case: the current session goes on
+            if last not in self.touched:
+                self._touch(last, event.site)
+            last.end = at
+            if page:
+                last.pages += 1
+            elif type(event) in KEY_EVENTS:
+                last.key_events += 1
+            if last.route is None or last.channel is None or last.source is None:
+                self._fill_labels(last, Moment(at, event.id), None if event.channel is None else channel, source, route)
+            return
+        own_segment, own_channel = None if event.segment is None else segment, None if event.channel is None else channel
+        key_event = type(event) in KEY_EVENTS
+        if not known or at >= known[-1].end + GAP:
+            result = Session(at, event.id, at, int(page), int(key_event), own_segment, own_channel, source, route)
+            left = known
+        else:
+            visit = sessions.Visit(Moment(at, event.id), page, key_event, own_segment, own_channel, source, route)
+            absorbed, result = sessions.place(known, visit)
+            for session in absorbed:
+                self._touch(session, event.site)
+                del self.touched[session]
+            left = [session for session in known if session not in absorbed]
+        if left:
+            watermark = self.newest.get("website", 0) - WATERMARK_DELAY
+            left = [session for session in left if not sessions.is_settled(session, watermark)]
+        left.append(result)
+        left.sort(key=_by_start)
+        subject.sessions = left
+        if own_segment is None or result.segment is None:
+            result.carried = subject.carried(result.start, result.first)
+        self.touched[result] = event.site
+
+    def _fill_labels(self, session: Session, moment: Moment, channel: str | None, source: str | None, route: str | None) -> None:
+        """Labels a session did not have before its latest event."""
+        if channel is not None and session.channel is None:
+            session.channel = channel
+            session.later["channel"] = moment
+        if source is not None and session.source is None:
+            session.source = source
+            session.later["source"] = moment
+        if route is not None and session.route is None:
+            session.route = route
+            session.later["route"] = moment
+
+    def _touch(self, session: Session, site: str) -> None:
         """Before a session changes for the first time since the last flush, its fact is withdrawn."""
         if session not in self.touched:
-            self.touched[session] = (site, subject)
+            self.touched[session] = site
             if session.pages:
                 self._sessions.withdraw(_session_key(session, site), session)
 
@@ -395,37 +416,36 @@ class Intake:
             subject.views = [view for view in subject.views if view is new or not visits.is_settled(view, watermark, zone)]
             subject.views.sort(key=lambda view: (view.at, view.id))
 
-    def _follow_mention(self, event: e.MentionPosted, key: str, at: int, level: int) -> None:
+    def _follow_mention(self, event: e.MentionPosted, key: str, subject: Subject | None, at: int, level: int) -> None:
         site = self.sites[event.site]
         own, brand = _brand(event, site)
-        self._carry_if_any(event, key, at)
+        self._carry_if_any(event, key, subject, at)
         if brand is None:
             return
         segment = self._label(event.site, "segment", event.segment)
         network = self._label(event.site, "network", event.network)
         self._state(self._mentions, event.site, at, level, (segment, network, brand), Mention(own))
         if own:
-            self._judge_text(event, key, at, level, segment, network)
+            self._judge_text(event, subject, at, level, segment, network)
 
-    def _follow_text(self, event: Any, key: str, at: int, level: int) -> None:
-        self._carry_if_any(event, key, at)
+    def _follow_text(self, event: Any, key: str, subject: Subject | None, at: int, level: int) -> None:
+        self._carry_if_any(event, key, subject, at)
         network = self._label(event.site, "network", getattr(event, "network", None))
-        self._judge_text(event, key, at, level, self._label(event.site, "segment", event.segment), network)
+        self._judge_text(event, subject, at, level, self._label(event.site, "segment", event.segment), network)
 
-    def _judge_text(self, event: Any, key: str, at: int, level: int, segment: str, network: str) -> None:
-        judged = self._judge(event, key, at)
+    def _judge_text(self, event: Any, subject: Subject | None, at: int, level: int, segment: str, network: str) -> None:
+        judged = self._judge(event, subject, at)
         if judged is not None:
             self._state(self._texts, event.site, at, level, (segment, ORIGINS[type(event)], network), judged)
 
-    def _judge(self, event: Any, key: str, at: int) -> TextJudged | None:
+    def _judge(self, event: Any, subject: Subject | None, at: int) -> TextJudged | None:
         """Sentiment of an event's text; None without a text or without consent to scoring it."""
         text = e.text_of(event)
         if not text:
             return None
         if len(text) > e.FREE_TEXT_LIMIT:
             add(self.counts[event.topic], "flag.truncated")
-        known = self.subjects.get(key)
-        if not self._allows("sentiment", event, known if isinstance(known, Subject) else None, at):
+        if not self._allows("sentiment", event, subject, at):
             return None
         sentiment = judge(text, getattr(event, "language", None))
         return TextJudged(str(sentiment.label), sentiment.compound)
@@ -439,10 +459,10 @@ class Intake:
             key = (site, day_start(at, self.sites[site].zone), *labels)
             (cells.withdraw_coarse if withdraw else cells.state_coarse)(key, fact)
 
-    def _follow_review(self, event: e.ReviewPosted, key: str, at: int, level: int) -> None:
-        subject = self._subject(key, at)
-        self._carry(subject, key, event, at)
-        judged = self._judge(event, key, at)
+    def _follow_review(self, event: e.ReviewPosted, key: str, subject: Subject | None, at: int, level: int) -> None:
+        subject = self._mark(key, subject, at)
+        self._carry(subject, event, at)
+        judged = self._judge(event, subject, at)
         site = event.site
         review = Review(
             at, level == FINE, at, event.id, self._label(site, "platform", event.source), None if event.product is None else
@@ -472,24 +492,24 @@ class Intake:
             text = TextJudged(review.sentiment, review.compound)
             self._state(self._texts, site, review.first, level, (review.segment, "review", UNKNOWN), text, withdraw)
 
-    def _carry_if_any(self, event: e.Event, key: str, at: int) -> None:
+    def _carry_if_any(self, event: e.Event, key: str, subject: Subject | None, at: int) -> None:
         if event.segment is not None:
-            self._carry(self._subject(key, at), key, event, at)
+            self._carry(self._mark(key, subject, at), event, at)
 
-    def _follow_consent(self, event: e.ConsentChanged, key: str, at: int, _level: int) -> None:
-        subject = self._subject(key, at)
+    def _follow_consent(self, event: e.ConsentChanged, key: str, subject: Subject | None, at: int, _level: int) -> None:
+        subject = self._mark(key, subject, at)
         subject.note_consent(ConsentChange(at, event.id, event.purpose, event.granted))
         if event.purpose == "analytics" and event.granted:
             subject.erased = None
 
-    def _follow_erasure(self, event: e.EraseRequested, key: str, at: int, _level: int) -> None:
-        self._subject(key, at).erase(at)
+    def _follow_erasure(self, _event: e.EraseRequested, key: str, subject: Subject | None, at: int, _level: int) -> None:
+        self._mark(key, subject, at).erase(at)
 
     # --- flush and recovery ------------------------------------------------------------------------------------------
 
     def drain(self, seq: int) -> tuple[list[tuple[bytes, bytes | None]], dict[str, list[PartialRow]]]:
         """State rows and partials of all that changed since the last call."""
-        for session, (site, _) in self.touched.items():
+        for session, site in self.touched.items():
             if session.pages:
                 self._sessions.state(_session_key(session, site), session)
         self.touched.clear()
@@ -552,6 +572,10 @@ class Intake:
                 site, dimension = key[2:].decode().split("/")
                 self.labels[site, dimension] = msgspec.msgpack.decode(value)
         self.seen.load(id_rows)
+
+
+def _by_start(session: Session) -> tuple[int, str]:
+    return session.start, session.first
 
 
 def _expiry(subject: Subject | bytes) -> int:

@@ -34,7 +34,6 @@ REVIEWS = (("segment", "source"), ("product",))
 TEXTS = (("segment", "origin"), ("network",))
 
 
-
 # Conditions that several measures share are named, so that they share one slot.
 def is_rated(review: Review) -> bool:
     return review.is_rated

@@ -90,7 +90,9 @@ class Partition:
         self._published = self.seq
         watermark, newest = self.watermark(), self.intake.newest.get("website", 0)
         after = [
-            Message(ROLLUPS, site.encode(), encode_partial(Partial(site, self.partition, self.seq, watermark, newest, changed[start : start + ROWS_PER_PARTIAL])))
+            Message(
+                ROLLUPS, site.encode(), encode_partial(Partial(site, self.partition, self.seq, watermark, newest, changed[start : start + ROWS_PER_PARTIAL]))
+            )
             for site, changed in partials.items()
             for start in range(0, len(changed), ROWS_PER_PARTIAL)
         ]

@@ -74,6 +74,4 @@ def read(
 
 def published(reading: Reading) -> PublishedReading:
     """The part of a reading that leaves the process."""
-    return PublishedReading(
-        reading.kpi, reading.site, reading.dimensions, reading.window, reading.value, reading.n, reading.low, reading.high, reading.state
-    )
+    return PublishedReading(reading.kpi, reading.site, reading.dimensions, reading.window, reading.value, reading.n, reading.low, reading.high, reading.state)

@@ -213,7 +213,13 @@ class Rollups:
             changed = [reading for reading in self.readings(book, watermark, newest) if _is_news(book, reading)]
             book.stale = False
             if changed:
-                messages.append(Message("readings", book.name.encode(), encode_json({"site": book.name, "watermark": utc(watermark), "readings": [published(reading) for reading in changed]})))
+                messages.append(
+                    Message(
+                        "readings",
+                        book.name.encode(),
+                        encode_json({"site": book.name, "watermark": utc(watermark), "readings": [published(reading) for reading in changed]}),
+                    )
+                )
             self._forget(book, watermark)
         return messages
 
@@ -243,11 +249,13 @@ class Rollups:
             series.sums = sums
             series.stale = False
 
-    def pane_readings(self) -> Iterator[Reading]:
-        """Every pane with a fact, as a reading of its own, for every measure (end of a replay)."""
+    def pane_readings(self, sizes: Sequence[Pane] = tuple(Pane)) -> Iterator[Reading]:
+        """Every pane (of these sizes) with a fact, as a reading of its own, for every measure (end of a replay)."""
         for book in self.books.values():
             zone = self.sites[book.name].zone
             for series in book.series.values():
+                if series.size not in sizes:
+                    continue
                 for kpi in series.family.kpis:
                     if series.grouping and series.grouping not in kpi.by:
                         continue
