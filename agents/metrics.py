@@ -87,10 +87,9 @@ def window_name(length: Window | str) -> str:
         return f"live{length.minutes}m"
     if isinstance(length, str):
         return f"{length}m" if length.startswith("live") else length
-    for size, unit in ((DAY, "d"), (HOUR, "h"), (MINUTE, "m")):
-        if length % size == 0 and length // size * size > size * (unit == "d"):
-            return f"{length // size}{unit}"
-    return f"{length // 1000}s"
+    if length > DAY and length % DAY == 0:
+        return f"{length // DAY}d"
+    return f"{length // HOUR}h" if length % HOUR == 0 else f"{length // MINUTE}m"
 
 
 def is_headline(kpi: Kpi, length: Window | str, is_total: bool) -> bool:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import click
 from msgspec.structs import replace as changed
@@ -74,7 +74,7 @@ class Lines:
             self._before += Path(file).stat().st_size
 
 
-def _unpacked(file: str, raw: BinaryIO) -> AbstractContextManager[IO[bytes]]:
+def _unpacked(file: str, raw: BinaryIO) -> AbstractContextManager[Iterable[bytes]]:
     return gzip.open(raw) if file.endswith(".gz") else nullcontext(raw)
 
 

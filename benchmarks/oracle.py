@@ -59,6 +59,7 @@ class Happened(NamedTuple):
     at: int
     id: str
     level: int
+    topic: str
     fields: dict[str, Any]
 
 
@@ -162,7 +163,7 @@ class Oracle:
                 self._consents[key].append((at, event["id"], event["purpose"], event["granted"]))
             elif kind == "erase_requested":
                 self._erased[key] = max(at, self._erased.get(key, at))
-            yield key, Happened(at, event["id"], level, event)
+            yield key, Happened(at, event["id"], level, topic, event)
         self.newest[partition, topic] = newest
 
     def _allows(self, purpose: str, event: dict[str, Any], key: str, at: int) -> bool:
@@ -177,7 +178,7 @@ class Oracle:
     def _follow(self, partition: int, key: str, history: list[Happened]) -> None:
         site = key.partition("/")[0]
         history.sort(key=lambda happened: (happened.at, happened.id))
-        web = [h for h in history if h.fields["type"] in ANALYTICS | {"order_completed"} and "network" not in h.fields and "message" not in h.fields]
+        web = [h for h in history if h.topic == "website" and h.fields["type"] != "order_refunded"]
         row: dict[str, Any] = {
             "sessions": [], "views": [], "reviews": {}, "seen": (0, ""), "erased": self._erased.get(key),
             "consent": sorted(self._consents[key]) if key in self._consents and key not in self._erased else [],

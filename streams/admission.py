@@ -44,7 +44,8 @@ class BotFilter:
 
 
 IDS_HELD = 500_000
-GENERATION_IDS = IDS_HELD // 8
+GENERATIONS = 8
+"""Least number of generations that the ids held are spread over."""
 GENERATION_SPAN = 10 * MINUTE
 ID_ROW = b"i"
 
@@ -63,6 +64,8 @@ class _Generation:
 class _IdRow(msgspec.Struct, array_like=True):
     ids: bytes
     newest: dict[str, int]
+    closed: bool = False
+    """Whether these are all ids of a generation that takes no more."""
 
 
 _encode_ids = msgspec.msgpack.Encoder().encode
@@ -77,7 +80,8 @@ class SeenIds:
     so that nothing is counted twice.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = IDS_HELD) -> None:
+        self.most = most
         self.ids: set[int] = set()
         self.fresh: list[int] = []
         """Ids added since the last flush, in order."""
@@ -97,7 +101,7 @@ class SeenIds:
             self._remember(key, ids, self.newest)
             self.fresh.clear()
             self.newest = {}
-            if len(self._open.ids) >= GENERATION_IDS or self._span() >= GENERATION_SPAN:
+            if self._is_full():
                 yield from self._close()
         yield from self._expire(watermarks)
 
@@ -109,6 +113,9 @@ class SeenIds:
             generation.newest[topic] = max(at, generation.newest.get(topic, at))
             self._opened_at.setdefault(topic, at)
 
+    def _is_full(self) -> bool:
+        return len(self._open.ids) >= self.most // GENERATIONS or self._span() >= GENERATION_SPAN
+
     def _span(self) -> int:
         return max((at - self._opened_at[topic] for topic, at in self._open.newest.items()), default=0)
 
@@ -117,7 +124,7 @@ class SeenIds:
         generation, self._open, self._opened_at = self._open, _Generation(), {}
         if len(generation.rows) > 1:
             first, *others = generation.rows
-            yield first, _encode_ids(_IdRow(generation.ids.tobytes(), generation.newest))
+            yield first, _encode_ids(_IdRow(generation.ids.tobytes(), generation.newest, closed=True))
             for key in others:
                 yield key, None
             generation.rows = [first]
@@ -128,7 +135,7 @@ class SeenIds:
         while self._closed:
             oldest = self._closed[0]
             outlived = all(at < watermarks.get(topic, at) - GRACE[Pane.DAY] for topic, at in oldest.newest.items())
-            if not outlived and held <= IDS_HELD:
+            if not outlived and held <= self.most:
                 return
             if not outlived:
                 for topic, at in oldest.newest.items():
@@ -146,7 +153,7 @@ class SeenIds:
             ids = array("Q", row.ids)
             self.ids.update(ids)
             self._remember(key, ids, row.newest)
-            if len(ids) >= GENERATION_IDS or self._span() >= GENERATION_SPAN:
+            if row.closed or self._is_full():
                 self._closed.append(self._open)
                 self._open, self._opened_at = _Generation(), {}
 

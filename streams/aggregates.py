@@ -40,7 +40,8 @@ def wilson(hits: int, n: int, z: float = 1.96) -> tuple[float, float]:
     spread = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     scale = 1 + z * z / n
     middle = share + z * z / (2 * n)
-    return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
+    # Rounding must not move a bound past the share itself (0 of n, n of n).
+    return min(share, max(0.0, (middle - spread) / scale)), max(share, min(1.0, (middle + spread) / scale))
 
 
 MANTISSA_BITS = 7

@@ -6,6 +6,7 @@ log, so a restart gives the same one.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC
 from typing import Any
 
 import msgspec
@@ -21,7 +22,18 @@ from streams.journeys.reviews import Review
 from streams.journeys.sessions import GAP, LONGEST, Moment, Session
 from streams.journeys.visits import FirstView
 from streams.panes import (
-    AHEAD_OF_RECEIPT, DAY, EARLIEST, GRACE, HOUR, LATEST, MINUTE, QUARTER_HOUR, TOO_OLD, WATERMARK_DELAY, Pane, day_start,
+    AHEAD_OF_RECEIPT,
+    DAY,
+    EARLIEST,
+    GRACE,
+    HOUR,
+    LATEST,
+    MINUTE,
+    QUARTER_HOUR,
+    TOO_OLD,
+    WATERMARK_DELAY,
+    Pane,
+    day_start,
 )  # fmt: skip
 from streams.sentiment import judge
 from streams.sites import Site, Sites
@@ -46,6 +58,9 @@ ORIGINS: dict[type[e.Event], str] = {
 }  # fmt: skip
 SUBJECT_ROW, LABEL_ROW = b"s/", b"l/"
 VISITORS = {visits.DAILY: DailyVisitor, visits.WEEKLY: WeeklyVisitor, visits.MONTHLY: MonthlyVisitor}
+
+Follow = Callable[[Any, str, Subject | None, int, int], None]
+"""What a type of event does to its subject: (event, key, state of the subject or None, event time, how late)."""
 
 
 class Intake:
@@ -82,7 +97,7 @@ class Intake:
         """Whether some site does not take consent to analytics for granted."""
         self._swept = 0
         self._heard: set[str] = set()
-        self._follow: dict[type[e.Event], Callable[[Any, str, Subject | None, int, int], None]] = {
+        self._follow: dict[type[e.Event], Follow] = {
             e.MentionPosted: self._follow_mention,
             e.ReviewPosted: self._follow_review,
             e.SurveyAnswered: self._follow_text,
@@ -91,7 +106,8 @@ class Intake:
             e.CommunityPosted: self._follow_text,
             e.ConsentChanged: self._follow_consent,
             e.EraseRequested: self._follow_erasure,
-        } | {event: self._follow_web for event in e.EVENT_TYPES if event.topic == "website" and event not in NO_SESSION}
+        }
+        self._follow.update({event: self._follow_web for event in e.EVENT_TYPES if event.topic == "website" and event not in NO_SESSION})
 
     # --- the way of one event ----------------------------------------------------------------------------------------
 
@@ -138,7 +154,7 @@ class Intake:
             if clamped:
                 at = receipt
             elif at > newest:
-                newest = at
+                newest = self.newest[topic] = at
             # drop what is late
             behind = newest - clock_delay - at
             level = FINE
@@ -194,7 +210,6 @@ class Intake:
                 follow(event, key, subject, at, level)
             elif event.segment is not None and not event.site_level:
                 self._carry(self._mark(key, subject, at), event, at)
-        self.newest[topic] = newest
         if latest_id:
             self.seen.newest[topic] = latest_id
         add(counts, "received", len(records))
@@ -326,14 +341,31 @@ class Intake:
                 self._views.state_coarse((site, day_start(at, self.sites[site].zone), segment, channel, source, route), event)
             views = subject.views
             # Later on the same day as a known first view: nothing changes.
-            if not views or (first := views[-1].at) >= at or first // DAY != at // DAY or site in self.sites.named:
+            if not views or (first := views[-1].at) >= at or first // DAY != at // DAY or self.sites[site].zone is not UTC:
                 self._follow_visit(subject, event, at, segment, channel, source)
             if source == INTERNAL:
                 source = None
         if level == FINE and at >= subject.seen:
-            self._move_presence(subject, event, at, segment)
-        if level <= QUARTERS:
-            self._follow_session(subject, event, at, page, segment, channel, source, route)
+            if at // MINUTE == subject.seen // MINUTE and segment == subject.seen_segment and at > subject.seen:
+                subject.seen = at
+                subject.seen_id = event.id
+            else:
+                self._move_presence(subject, event, at, segment)
+        if level > QUARTERS:
+            return
+        known = subject.sessions
+        if known and (last := known[-1]).end < at < last.end + GAP and at - last.start < LONGEST:  # the usual case: the current session goes on
+            if last not in self.touched:
+                self._touch(last, site)
+            last.end = at
+            if page:
+                last.pages += 1
+            elif type(event) in KEY_EVENTS:
+                last.key_events += 1
+            if last.route is None or last.channel is None or last.source is None:
+                self._fill_labels(last, Moment(at, event.id), None if own_channel is None else channel, source, route)
+        else:
+            self._place_in_session(subject, event, at, page, segment, channel, source, route)
 
     def _move_presence(self, subject: Subject, event: e.Event, at: int, segment: str) -> None:
         """The subject was last seen now; equal times are ordered by id."""
@@ -348,19 +380,11 @@ class Intake:
         subject.seen = at
         subject.seen_id = event.id
 
-    def _follow_session(self, subject: Subject, event: e.Event, at: int, page: bool, segment: str, channel: str, source: str | None, route: str | None) -> None:
+    def _place_in_session(
+        self, subject: Subject, event: e.Event, at: int, page: bool, segment: str, channel: str, source: str | None, route: str | None
+    ) -> None:
+        """Open a session, or put an event that came late (or at an equal time) where it belongs."""
         known = subject.sessions
-        if known and (last := known[-1]).end < at < last.end + GAP and at - last.start < LONGEST:  # the usual case: the current session goes on
-            if last not in self.touched:
-                self._touch(last, event.site)
-            last.end = at
-            if page:
-                last.pages += 1
-            elif type(event) in KEY_EVENTS:
-                last.key_events += 1
-            if last.route is None or last.channel is None or last.source is None:
-                self._fill_labels(last, Moment(at, event.id), None if event.channel is None else channel, source, route)
-            return
         own_segment, own_channel = None if event.segment is None else segment, None if event.channel is None else channel
         key_event = type(event) in KEY_EVENTS
         if not known or at >= known[-1].end + GAP:
@@ -377,7 +401,8 @@ class Intake:
             watermark = self.newest.get("website", 0) - WATERMARK_DELAY
             left = [session for session in left if not sessions.is_settled(session, watermark)]
         left.append(result)
-        left.sort(key=_by_start)
+        if len(left) > 1:
+            left.sort(key=_by_start)
         subject.sessions = left
         if own_segment is None or result.segment is None:
             result.carried = subject.carried(result.start, result.first)
@@ -385,15 +410,16 @@ class Intake:
 
     def _fill_labels(self, session: Session, moment: Moment, channel: str | None, source: str | None, route: str | None) -> None:
         """Labels a session did not have before its latest event."""
+        later = session.later = session.later or {}
         if channel is not None and session.channel is None:
             session.channel = channel
-            session.later["channel"] = moment
+            later["channel"] = moment
         if source is not None and session.source is None:
             session.source = source
-            session.later["source"] = moment
+            later["source"] = moment
         if route is not None and session.route is None:
             session.route = route
-            session.later["route"] = moment
+            later["route"] = moment
 
     def _touch(self, session: Session, site: str) -> None:
         """Before a session changes for the first time since the last flush, its fact is withdrawn."""
@@ -407,6 +433,13 @@ class Intake:
         zone = self.sites[site].zone
         watermark = self.newest.get("website", at) - WATERMARK_DELAY
         new = FirstView(at, event.id, 0, segment, channel, source)
+        if not subject.views:  # the usual case: a new visitor
+            day = day_start(at, zone)
+            new.periods = visits.DAILY | visits.WEEKLY | visits.MONTHLY
+            for period, cells in self._visitors.items():
+                cells.state((site, visits.period_start(period, day, zone), segment, channel, source), new)
+            subject.views = [new]
+            return
         for period, start, displaced in visits.place(subject.views, new, zone):
             cells = self._visitors[period]
             if displaced is not None:
@@ -470,6 +503,8 @@ class Intake:
             None if judged is None else judged.sentiment, 0 if judged is None else judged.compound,
         )  # fmt: skip
         name = f"{event.source}/{event.review}"
+        if subject.reviews is None:
+            subject.reviews = {}
         known = subject.reviews.get(name)
         merged = review if known is None else reviews.merge(known, review)
         subject.reviews[name] = merged
@@ -499,7 +534,7 @@ class Intake:
     def _follow_consent(self, event: e.ConsentChanged, key: str, subject: Subject | None, at: int, _level: int) -> None:
         subject = self._mark(key, subject, at)
         subject.note_consent(ConsentChange(at, event.id, event.purpose, event.granted))
-        if event.purpose == "analytics" and event.granted:
+        if event.purpose == "analytics" and event.granted and subject.erased is not None and at > subject.erased:
             subject.erased = None
 
     def _follow_erasure(self, _event: e.EraseRequested, key: str, subject: Subject | None, at: int, _level: int) -> None:
@@ -544,7 +579,7 @@ class Intake:
     def stamp(self) -> dict[str, Any]:
         """What must be known besides the rows to go on as if nothing had happened."""
         return {
-            "counts": self.counts, "newest": self.newest, "horizon": self.seen.horizon, "swept": self._swept,
+            "counts": self.counts, "newest": self.newest, "horizon": self.seen.horizon, "swept": self._swept, "heard": sorted(self._heard),
             "horizons": [(*name, table.horizon) for name, table in self.rows.tables.items()],
         }  # fmt: skip
 
@@ -554,8 +589,9 @@ class Intake:
         self.newest = stamp["newest"]
         self.seen.horizon = stamp["horizon"]
         self._swept = stamp["swept"]
+        self._heard = set(stamp["heard"])
         for *name, horizon in stamp["horizons"]:
-            table = self.rows.tables.get(tuple(name))  # type: ignore[arg-type]
+            table = self.rows.tables.get(tuple(name))
             if table is not None:
                 table.horizon = horizon
         id_rows: list[tuple[bytes, bytes]] = []
@@ -603,14 +639,19 @@ def _read_headers(record: Record) -> int:
     for name, value in record.headers:
         if name == RECEIPT_HEADER:
             receipt = int(value)
-        elif name.lower() == "content-encoding" and value.lower() != b"identity":
+        elif _is_encoded(name, value):
             raise ValueError
     return receipt
 
 
+def _is_encoded(name: str, value: bytes | None) -> bool:
+    """Whether a header says that the value is not plain JSON; on the wire a header may be without a value."""
+    return name.lower() == "content-encoding" and bool(value) and value.lower() != b"identity"  # type: ignore[union-attr]
+
+
 def _explain(record: Record, topic: str) -> e.Rejected:
     for name, value in record.headers:
-        if name.lower() == "content-encoding" and value.lower() != b"identity":
+        if _is_encoded(name, value):
             words = value[:40].decode("utf-8", "replace")
             return e.Rejected(e.Reason.UNSUPPORTED_ENCODING, "$", f"the content-encoding {words!r} is not understood; send plain JSON", record.value or b"")
     return e.explain(record.value, topic)

@@ -1,5 +1,6 @@
 """THE catalogue: one entry per measure. Gauges, documentation, row layouts and law tests follow from it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -37,6 +38,10 @@ TEXTS = (("segment", "origin"), ("network",))
 # Conditions that several measures share are named, so that they share one slot.
 def is_rated(review: Review) -> bool:
     return review.is_rated
+
+
+def has_stars(stars: int) -> Callable[[Review], bool]:
+    return lambda review: review.is_rated and review.stars == stars
 
 
 def is_scored(text: TextJudged) -> bool:
@@ -148,7 +153,7 @@ KPIS = (
         Kpi(
             f"rating_{stars}_share", f"Share of rated reviews with {stars} stars (half-up rounding).", "How are ratings distributed?",
             f"rated reviews of {stars} stars ÷ rated reviews", "review platforms", unit="ratio", better="higher" if stars > 3 else "lower", tag="actionable",
-            value=Share(Review, lambda review, stars=stars: review.is_rated and review.stars == stars, among=is_rated),
+            value=Share(Review, has_stars(stars), among=is_rated),
             by=REVIEWS, windows=MINUTE_WINDOWS, least=RATIO_LEAST,
         )
         for stars in (1, 2, 3, 4, 5)

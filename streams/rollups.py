@@ -124,7 +124,7 @@ class SiteBook:
         self.heard: dict[int, float] = {}
         """When (monotonic seconds) each source partition's watermark last moved."""
         self.spans: dict[tuple[Any, ...], Span] = {}
-        self.published: dict[tuple[str, tuple[str, ...], tuple[str, ...], Window], Reading] = {}
+        self.published: dict[tuple[str, tuple[str, ...], tuple[str, ...], Window | str], Reading] = {}
         self.stale = True
 
     def clock(self, now: float | None) -> tuple[int, int]:

@@ -4,12 +4,15 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, tzinfo
 from functools import cached_property
+from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 import yaml
 
 from streams import sources
+
+SITE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
 class ConsentDefaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -71,19 +74,29 @@ class Sites:
 
 
 class _SitesFile(msgspec.Struct, forbid_unknown_fields=True):
-    sites: dict[str, Site] = {}
-    default: Site = Site()
+    sites: dict[str, dict[str, Any] | None] = {}
+    default: dict[str, Any] | None = None
 
 
 def load_sites(text: str, name: str = "sites file") -> Sites:
     """Read a sites file (YAML: `default:` and `sites: {NAME: …}`); raises SitesError with what to change."""
     try:
         file = msgspec.convert(yaml.safe_load(text) or {}, _SitesFile)
-    except (yaml.YAMLError, msgspec.ValidationError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise SitesError(f"{name}: {error}") from error
-    for site_name, site in [("default", file.default), *file.sites.items()]:
-        try:
-            site.zone  # noqa: B018 (a cached property that raises for an unknown name)
-        except (ZoneInfoNotFoundError, ValueError) as error:
-            raise SitesError(f"{name}: site {site_name}: time_zone {site.time_zone!r} is not known; use a name such as Europe/Berlin") from error
-    return Sites(file.sites, file.default)
+    for site_name in file.sites:
+        if not SITE_NAME.fullmatch(site_name):
+            raise SitesError(f"{name}: site {site_name!r}: a site's name is up to 64 of a-z, 0-9, dot, dash and underscore, the first a letter or digit")
+    return Sites({site_name: _site(fields, f"{name}: site {site_name}") for site_name, fields in file.sites.items()}, _site(file.default, f"{name}: default"))
+
+
+def _site(fields: dict[str, Any] | None, where: str) -> Site:
+    try:
+        site = msgspec.convert(fields or {}, Site)
+    except msgspec.ValidationError as error:
+        raise SitesError(f"{where}: {error}; fields: {', '.join(Site.__struct_fields__)}") from error
+    try:
+        site.zone  # noqa: B018 (a cached property that raises for an unknown name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise SitesError(f"{where}: time_zone {site.time_zone!r} is not known; use a name such as Europe/Berlin") from error
+    return site

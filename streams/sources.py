@@ -53,14 +53,19 @@ def host_of(url: str) -> str:
 
 
 def is_listed(host: str, entries: Iterable[str]) -> bool:
-    """Whether a host equals an entry or ends with it at a dot."""
-    for entry in entries:
-        if "." in entry:
-            if host == entry or host.endswith("." + entry):
-                return True
-        elif entry in host.split(".")[:-1]:
+    """Whether a host equals an entry or ends with it at a dot; an entry without a dot may stand before any top-level domain."""
+    for entry in map(str.lower, entries):
+        if host == entry or host.endswith("." + entry):
+            return True
+        if "." not in entry and entry in _names(host):
             return True
     return False
+
+
+def _names(host: str) -> list[str]:
+    """The part of a host before its top-level domain; before a second level such as `co.uk` and `com.br` too."""
+    *_, name, second, _top = ("", "", *host.split("."))
+    return [second, name] if len(second) <= 3 else [second]
 
 
 def route_of(path: str, site: "Site") -> str:

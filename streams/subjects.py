@@ -48,8 +48,8 @@ class Subject(msgspec.Struct, array_like=True, eq=False):
     seen_id: str = ""
     seen_segment: str | None = None
     segments: list[SegmentRun] = []
-    reviews: dict[str, Review] = {}
-    consent: list[ConsentChange] = []
+    reviews: dict[str, Review] | None = None
+    consent: list[ConsentChange] | None = None
     erased: int | None = None
     """Event time of the erasure; events are refused for 400 days."""
 
@@ -91,7 +91,7 @@ class Subject(msgspec.Struct, array_like=True, eq=False):
     def allows(self, purpose: str, at: int, event_id: str, default: bool) -> bool:
         """Whether the last change of a purpose at or before a moment granted it."""
         allowed = default
-        for change in self.consent:
+        for change in self.consent or ():
             if (change.at, change.id) > (at, event_id):
                 break
             if change.purpose == purpose:
@@ -99,26 +99,27 @@ class Subject(msgspec.Struct, array_like=True, eq=False):
         return allowed
 
     def note_consent(self, change: ConsentChange) -> None:
-        self.consent.append(change)
-        self.consent.sort(key=lambda known: (known.at, known.id))
-        if len(self.consent) > CONSENT_CHANGES:
-            self._forget_superseded_consent()
+        changes = sorted([*(self.consent or ()), change], key=lambda known: (known.at, known.id))
+        self.consent = _without_superseded(changes) if len(changes) > CONSENT_CHANGES else changes
         self.keep_until(change.at + TOO_OLD)
 
-    def _forget_superseded_consent(self) -> None:
-        """Drop the oldest change that a later one of its purpose supersedes."""
-        for index, change in enumerate(self.consent):
-            if any(later.purpose == change.purpose for later in self.consent[index + 1 :]):
-                del self.consent[index]
-                return
-
     def erase(self, at: int) -> None:
-        """Forget all that is known of the subject but the erasure itself."""
+        """Forget all that is known of the subject but the erasure itself and what was said about consent after it."""
         erased = at if self.erased is None else max(at, self.erased)
+        later = [change for change in self.consent or () if change.at > erased]
         for field, value in zip(self.__struct_fields__, _fields(Subject()), strict=True):
             setattr(self, field, value)
-        self.erased = erased
-        self.expires = erased + ERASED_FOR
+        self.consent = later or None
+        self.erased = None if any(change.purpose == "analytics" and change.granted for change in later) else erased
+        self.expires = max([erased, *(change.at for change in later)]) + ERASED_FOR
+
+
+def _without_superseded(changes: list[ConsentChange]) -> list[ConsentChange]:
+    """The changes without the oldest one that a later one of its purpose supersedes."""
+    for index, change in enumerate(changes):
+        if any(later.purpose == change.purpose for later in changes[index + 1 :]):
+            return changes[:index] + changes[index + 1 :]
+    return changes
 
 
 def _fields(subject: Subject) -> tuple[Any, ...]:

@@ -38,7 +38,7 @@ class Session(msgspec.Struct, array_like=True, eq=False):
     channel: str | None = None
     source: str | None = None
     route: str | None = None
-    later: dict[str, Moment] = {}
+    later: dict[str, Moment] | None = None
     """Where the earliest event with a label is not the start event: the moment of that event, by label."""
     carried: str | None = None
     """Segment the subject carried before the start, where the start event has none."""
@@ -96,7 +96,7 @@ def merge(left: Session, right: Session) -> Session:
 
 def _held(session: Session, label: str) -> Moment:
     """Moment of the event that gave a session's label."""
-    return session.later.get(label) or Moment(session.start, session.first)
+    return (session.later and session.later.get(label)) or Moment(session.start, session.first)
 
 
 def place(sessions: list[Session], visit: Visit) -> tuple[list[Session], Session]:

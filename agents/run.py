@@ -1,0 +1,373 @@
+"""`engage run`: an embedded broker, a worker and a made-up shop (or a file of events) on one screen, and an exact account at the end."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+import aiohttp
+import msgspec
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
+from rich.console import Console
+from rich.live import Live
+
+from agents import replay
+from agents.brokers import BrokerError, EmbeddedBroker
+from agents.settings import PREFIX, SETTINGS, Settings
+from agents.view import KEEPS_NOTHING, VERDICTS, Status, View
+from simulator import stream
+from streams.topics import EVENT_TOPICS
+
+PARTITIONS: Final = 4
+HISTORY_SECONDS: Final = 75 * 60
+"""The shop has been open for so long, with little traffic: measures that need half an hour to mature say something at once."""
+HISTORY_RATE: Final = 2.0
+RECENT_SECONDS: Final = 120
+RECENT_EVENTS: Final = 20_000
+"""The last two minutes before the start have the full traffic, as far as these events reach."""
+PACE_SECONDS: Final = 0.02
+AT_ONCE: Final = 2_000
+LINE_SECONDS: Final = 5.0
+LOOK_SECONDS: Final = 0.5
+SETTLE_SECONDS: Final = 60.0
+STOP_SECONDS: Final = 15.0
+
+
+class RunError(RuntimeError):
+    """The run cannot go on; the text says why."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says."""
+
+    rate: float = 50.0
+    seed: int = 1
+    duration: float | None = None
+    file: Path | None = None
+
+
+def run_demo(settings: Settings, options: Options) -> int:
+    """Run until Ctrl-C or the duration is over; returns the exit code."""
+    return asyncio.run(_Run(settings, options).go())
+
+
+def end_with_standard_input() -> None:
+    """In the worker: stop when whoever started us is gone, however it ended."""
+
+    def wait() -> None:
+        while os.read(0, 4096):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, name="standard input", daemon=True).start()
+
+
+class _Worker:
+    """`engage worker` as a child, its log in a file."""
+
+    def __init__(self, settings: Settings, directory: Path) -> None:
+        self.log_file = directory / "worker.log"
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+        for setting in SETTINGS:
+            if (value := getattr(settings, setting.name)) is not None and not setting.kind.secret:
+                environment[setting.variable] = str(value)
+        with self.log_file.open("wb") as log:
+            # A session of its own: Ctrl-C is for us, the worker still has to count what is on its way.
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "agents", "worker", "--embedded"],
+                env=environment, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True, cwd=Path(__file__).parent.parent,
+            )  # fmt: skip
+
+    def check(self) -> None:
+        """Raises RunError when it has ended."""
+        if (code := self.process.poll()) is not None:
+            lines = self.log_file.read_text(errors="replace").splitlines()[-15:]
+            raise RunError("\n".join([f"The worker ended with status {code}. Its last words:", *lines]))
+
+    async def stop(self) -> int:
+        """End it in order; returns its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return await asyncio.to_thread(self.process.wait, STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return await asyncio.to_thread(self.process.wait)
+        finally:
+            if self.process.stdin is not None:
+                self.process.stdin.close()
+
+
+class _Run:
+    def __init__(self, settings: Settings, options: Options) -> None:
+        self.options = options
+        self.base = msgspec.structs.replace(settings, partitions=PARTITIONS)
+        self.view = View()
+        self.console = Console(highlight=False)
+        self.stop = asyncio.Event()
+        self.started = time.monotonic()
+        self.begun = 0.0
+        """The same by the clock of the event loop."""
+        self.failure: BaseException | None = None
+        self._looks: list[tuple[float, int, int]] = []
+
+    async def go(self) -> int:
+        loop = asyncio.get_running_loop()
+        self.begun = loop.time()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.stop.set)
+        try:
+            code = await self._with_everything()
+        except (RunError, BrokerError) as error:
+            print(error, file=sys.stderr)
+            code = 1
+        self._print_result()
+        return code if self._is_exact() else 1
+
+    async def _with_everything(self) -> int:
+        async with AsyncExitStack() as stack:
+            directory = Path(stack.enter_context(TemporaryDirectory(prefix="engage-")))
+            broker = await stack.enter_async_context(EmbeddedBroker.of(self.base))
+            settings = self._settings(broker, directory)
+            self.worker = _Worker(settings, directory)
+            stack.push_async_callback(self.worker.stop)
+            self.view.broker, self.url = broker.address, f"http://{settings.http_host}:{settings.http_port}"
+            self.view.metrics = f"{self.url}/metrics"
+            self._say(f"broker   {self.view.broker} (embedded)\nmetrics  {self.view.metrics}\n{KEEPS_NOTHING}")
+            self.session = await stack.enter_async_context(aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)))
+            consumer = await stack.enter_async_context(_consumer(settings))
+            tasks = [asyncio.create_task(self._or_stop(work)) for work in (self._follow(consumer), self._show())]
+            stack.push_async_callback(_cancel, tasks)
+            await self._produce_until_stopped(settings)
+            await self._settle()
+            await _cancel(tasks)
+            return await self.worker.stop()
+
+    def _settings(self, broker: EmbeddedBroker, directory: Path) -> Settings:
+        """Of the worker: the embedded broker, a free port, and the made-up shop's site unless the sites are given."""
+        settings = broker.settings(self.base)
+        sites = settings.sites
+        if sites is None and self.options.file is None:
+            (directory / "sites.yml").write_text(stream.SITES_YAML, encoding="utf-8")
+            sites = str(directory / "sites.yml")
+        return msgspec.structs.replace(settings, sites=sites, http_port=_free_port(settings.http_host, settings.http_port))
+
+    # --- producing ---------------------------------------------------------------------------------------------------
+
+    async def _produce_until_stopped(self, settings: Settings) -> None:
+        """Until Ctrl-C, a failure or the end of the duration; a file that ends earlier stays on the screen."""
+        work = self._produce(settings) if self.options.file is None else self._replay(settings, self.options.file)
+        producing = asyncio.create_task(self._or_stop(work))
+        try:
+            async with asyncio.timeout_at(None if self.options.duration is None else self.begun + self.options.duration):
+                await self.stop.wait()
+        except TimeoutError:
+            self.stop.set()
+        self.view.phase = "finishing"
+        if self.options.file is not None:
+            producing.cancel()
+        await asyncio.gather(producing, return_exceptions=True)
+        if self.failure is not None:
+            raise self.failure
+
+    async def _produce(self, settings: Settings) -> None:
+        """The shop's past as fast as it goes, then its present by the clock, until stopped."""
+        rate, seed = self.options.rate, self.options.seed
+        now = int(time.time() * 1000)
+        recent = min(RECENT_SECONDS, RECENT_EVENTS / rate)
+        history_rate = min(rate, HISTORY_RATE)
+        async with _producer(settings) as producer:
+            history = stream.events(2 * seed, now - HISTORY_SECONDS * 1000, history_rate)
+            self.view.phase = "playing the last hour"
+            await self._send(producer, settings, history, int((HISTORY_SECONDS - recent) * history_rate))
+            present = stream.events(2 * seed + 1, now - int(recent * 1000), rate)
+            begun, sent = now / 1000 - recent, 0
+            while not self.stop.is_set():
+                due = int((time.time() - begun) * rate) - sent
+                sent += await self._send(producer, settings, present, min(due, AT_ONCE))
+                if due < AT_ONCE:
+                    self.view.phase = "live"
+                    await asyncio.sleep(PACE_SECONDS)
+            await producer.flush()
+
+    async def _send(self, producer: Any, settings: Settings, events: Any, count: int) -> int:
+        """Send so many events; returns how many were before the stop."""
+        for number in range(count):
+            if self.stop.is_set():
+                return number
+            topic, key, value = next(events)
+            future = await producer.send(settings.topic(topic), key=key.encode(), value=value, timestamp_ms=int(time.time() * 1000))
+            future.add_done_callback(self._acknowledged)
+            if number % 500 == 499:
+                await asyncio.sleep(0)
+        return count
+
+    def _acknowledged(self, future: "asyncio.Future[Any]") -> None:
+        if not future.cancelled() and future.exception() is None:
+            self.view.produced += 1
+        elif self.failure is None:
+            self.failure = RunError(f"The broker did not take an event: {future.exception() if not future.cancelled() else 'cancelled'!r}.")
+            self.stop.set()
+
+    async def _replay(self, settings: Settings, file: Path) -> None:
+        """The events of a file, as fast as it goes, with their own times."""
+
+        def show(lines: int, _share: float | None) -> None:
+            self.view.produced = lines
+
+        self.view.phase = f"playing {file.name}"
+        try:
+            counts = await replay.publish(settings, [str(file)], None, False, show)
+            self.view.produced = sum(counts.values())
+            self.view.phase = "all events sent"
+        except asyncio.CancelledError:  # what was on its way has arrived or not: the log knows
+            self.view.produced = await _log_ends(settings)
+            raise
+
+    # --- watching ----------------------------------------------------------------------------------------------------
+
+    async def _or_stop(self, work: Any) -> None:
+        """What fails in the background ends the run."""
+        try:
+            await work
+        except Exception as error:
+            known = isinstance(error, RunError | KafkaError | replay.ReplayError)
+            self.failure = self.failure or (RunError(str(error)) if known else error)
+            self.stop.set()
+
+    async def _follow(self, consumer: Any) -> None:
+        async for message in consumer:
+            self.view.take(msgspec.json.decode(message.value), _length)
+
+    async def _show(self) -> None:
+        """Look at the worker, and keep the screen (or the lines) up to date."""
+        if not self.console.is_terminal:
+            next_line = LINE_SECONDS
+            while True:
+                await self._look()
+                if self.view.seconds >= next_line:
+                    print(self.view.line(), flush=True)
+                    next_line += LINE_SECONDS
+                await asyncio.sleep(LOOK_SECONDS)
+        with Live(console=self.console, auto_refresh=False) as live:
+            while True:
+                await self._look()
+                live.update(self.view.screen(), refresh=True)
+                await asyncio.sleep(LOOK_SECONDS)
+
+    async def _look(self) -> Any:
+        """Ask the worker; returns what tells whether anything still moves, None while it does not answer."""
+        self.worker.check()
+        now = time.monotonic()
+        self.view.seconds = now - self.started
+        try:
+            async with self.session.get(f"{self.url}/status") as response:
+                answer = await response.json()
+        except (aiohttp.ClientError, TimeoutError):
+            return None
+        self.view.status = Status.of(answer)
+        self._looks = [*self._looks[-9:], (now, self.view.produced, self.view.status.counts["applied"])]
+        (_, produced, applied), passed = self._looks[0], now - self._looks[0][0]
+        if passed > 0:
+            self.view.produced_rate, self.view.applied_rate = (self.view.produced - produced) / passed, (self.view.status.counts["applied"] - applied) / passed
+        return [(number, partition["applied"], partition["state"]) for number, partition in answer["partitions"].items()]
+
+    async def _settle(self) -> None:
+        """Until the worker has applied all that was produced, and two looks see the same."""
+        deadline = time.monotonic() + SETTLE_SECONDS
+        before: Any = None
+        while time.monotonic() < deadline:
+            seen = await self._look()
+            if seen and seen == before and self.view.status.lag == 0 and self.view.status.counts["received"] >= self.view.produced:
+                return
+            before = seen
+            await asyncio.sleep(LOOK_SECONDS)
+        print(f"The worker was not done after {SETTLE_SECONDS:.0f} s.", file=sys.stderr)
+
+    # --- the end -----------------------------------------------------------------------------------------------------
+
+    def _say(self, text: str) -> None:
+        if not self.console.is_terminal:
+            print(text, flush=True)
+
+    def _is_exact(self) -> bool:
+        return self.view.status.unaccounted == 0 and self.view.status.counts["received"] == self.view.produced
+
+    def _print_result(self) -> None:
+        view = self.view
+        print(f"{view.accounting()}\nThe embedded broker has stopped; nothing is kept.")
+        if not self._is_exact():
+            print(f"Not exact: {view.produced:,} produced, {view.status.counts['received']:,} received.", file=sys.stderr)
+        result = {name: view.status.counts[name] for name in ("received", *VERDICTS)}
+        result |= {"unaccounted": view.status.unaccounted, "readings": view.readings_seen, "produced": view.produced}
+        print(json.dumps(result | {"seconds": round(time.monotonic() - self.started, 1)}), flush=True)
+
+
+@asynccontextmanager
+async def _producer(settings: Settings) -> AsyncIterator[Any]:
+    producer = AIOKafkaProducer(**settings.client_kwargs(), enable_idempotence=True, acks="all", linger_ms=5, max_batch_size=1 << 17)
+    await producer.start()
+    try:
+        yield producer
+    finally:
+        await producer.stop()
+
+
+@asynccontextmanager
+async def _consumer(settings: Settings) -> AsyncIterator[Any]:
+    """Reads the topic `readings` from its begin."""
+    consumer = AIOKafkaConsumer(**settings.client_kwargs(), auto_offset_reset="earliest", enable_auto_commit=False)
+    await consumer.start()
+    try:
+        consumer.assign([TopicPartition(settings.topic("readings"), partition) for partition in range(settings.partitions)])
+        yield consumer
+    finally:
+        await consumer.stop()
+
+
+async def _log_ends(settings: Settings) -> int:
+    """Records on the event topics."""
+    consumer = AIOKafkaConsumer(**settings.client_kwargs())
+    await consumer.start()
+    try:
+        partitions = [TopicPartition(settings.topic(topic), partition) for topic in EVENT_TOPICS for partition in range(settings.partitions)]
+        return sum((await consumer.end_offsets(partitions)).values())
+    finally:
+        await consumer.stop()
+
+
+async def _cancel(tasks: list["asyncio.Task[None]"]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _length(window: dict[str, str]) -> int:
+    """Length of a window in ms."""
+    return round((datetime.fromisoformat(window["end"]) - datetime.fromisoformat(window["start"])).total_seconds() * 1000)
+
+
+def _free_port(host: str, wanted: int) -> int:
+    """The wanted port if it is free, else any free one."""
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            try:
+                probe.bind((host, port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise RunError(f"No port is free on {host}.")
