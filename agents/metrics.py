@@ -26,7 +26,7 @@ GROUPED_HEADLINES: Final = (HOUR, "day", "week", "month")
 
 
 class _Sample(NamedTuple):
-    rank: tuple[int, int, int, str, tuple[str, ...]]
+    rank: tuple[int, int, str, tuple[str, ...]]
     """Which samples stay when the limit binds: totals first, then in the order of the catalogue."""
     kpi: Kpi
     labels: tuple[str, ...]
@@ -56,7 +56,7 @@ class ReadingsCollector(Collector):
     def _measures(self, partitions: Iterable[Partition]) -> Iterator[Metric]:
         families: dict[str, Metric] = {}
         left = self._limit
-        for sample in sorted(_samples(partitions)):
+        for sample in sorted(_samples(partitions), key=lambda sample: sample.rank):
             made = list(_series(sample))
             if len(made) > left:
                 self._dropped += len(made)
@@ -114,10 +114,8 @@ def _samples(partitions: Iterable[Partition]) -> Iterator[_Sample]:
                 window = window_name(reading.length)
                 of = dict(zip(grouping, values, strict=True))
                 labels = tuple(of.get(label, "") for label in label_names(kpi)[2:-1])
-                by = ",".join(grouping)
-                yield _Sample(
-                    (len(grouping) and 1 + kpi.by.index(grouping), place, 0, window, (book.name, *values)), kpi, (book.name, by, *labels, window), reading
-                )
+                rank = (1 + kpi.by.index(grouping) if grouping else 0, place, window, (book.name, *values))
+                yield _Sample(rank, kpi, (book.name, ",".join(grouping), *labels, window), reading)
 
 
 def _series(sample: _Sample) -> Iterator[tuple[str, str, float]]:

@@ -1,6 +1,7 @@
 """`engage replay`: recorded events once more, in this process or through Kafka. docs/replay.md says what comes out."""
 
 import asyncio
+import gc
 import gzip
 import os
 import sys
@@ -30,6 +31,8 @@ NO_BROKER = "none"
 MAX_LINE_BYTES = 500_000
 """A line beyond this is cut before it is published: it is refused for its size all the same, and fits a record."""
 PACE_SECONDS = 0.02
+GC_THRESHOLDS = (50_000, 20, 100)
+"""As in the worker: rows are many and live long."""
 
 OnProgress = Callable[[int, float | None], None]
 """Lines so far, and which share of the input they are (None where nobody knows)."""
@@ -218,6 +221,7 @@ def replay(files: tuple[str, ...], broker: str | None, out: str | None, speed: f
 
 def _count(settings: Settings, files: Sequence[str], out: str, partitions: int, rebase: bool) -> int:
     sites = load_sites(Path(settings.sites).read_text(encoding="utf-8"), settings.sites) if settings.sites else Sites()
+    gc.set_threshold(*GC_THRESHOLDS)
     with _progress() as on_progress:
         running = replay_here(Lines(files), sites, partitions, _shift(files, None) if rebase else 0, on_progress)
     with click.open_file(out, "wb") as file:

@@ -12,7 +12,6 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -164,6 +163,8 @@ class _Run:
         if sites is None and self.options.file is None:
             (directory / "sites.yml").write_text(stream.SITES_YAML, encoding="utf-8")
             sites = str(directory / "sites.yml")
+        elif sites is not None:
+            sites = str(Path(sites).resolve())  # the worker runs elsewhere
         return msgspec.structs.replace(settings, sites=sites, http_port=_free_port(settings.http_host, settings.http_port))
 
     # --- producing ---------------------------------------------------------------------------------------------------
@@ -251,7 +252,7 @@ class _Run:
 
     async def _follow(self, consumer: Any) -> None:
         async for message in consumer:
-            self.view.take(msgspec.json.decode(message.value), _length)
+            self.view.take(msgspec.json.decode(message.value))
 
     async def _show(self) -> None:
         """Look at the worker, and keep the screen (or the lines) up to date."""
@@ -354,11 +355,6 @@ async def _cancel(tasks: list["asyncio.Task[None]"]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _length(window: dict[str, str]) -> int:
-    """Length of a window in ms."""
-    return round((datetime.fromisoformat(window["end"]) - datetime.fromisoformat(window["start"])).total_seconds() * 1000)
 
 
 def _free_port(host: str, wanted: int) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final
 
 from rich.console import Group, RenderableType
@@ -86,7 +87,7 @@ class View:
     readings: dict[ReadingKey, Shown] = field(default_factory=dict)
     readings_seen: int = 0
 
-    def take(self, message: Mapping[str, Any], length_of: Any) -> None:
+    def take(self, message: Mapping[str, Any]) -> None:
         """Note a message of the topic `readings`; totals are shown, all are counted."""
         for reading in message["readings"]:
             self.readings_seen += 1
@@ -141,6 +142,11 @@ class View:
             Text(self.accounting(), style="bold red" if wrong else ""),
             Text("Ctrl-C ends it.", style="dim"),
         )
+
+
+def length_of(bounds: Mapping[str, str]) -> int:
+    """Length (ms) of a window as it is published."""
+    return round((datetime.fromisoformat(bounds["end"]) - datetime.fromisoformat(bounds["start"])).total_seconds() * 1000)
 
 
 def window(length: int) -> str:

@@ -6,7 +6,6 @@ along each log (that order matters), then sessions, first views and reviews are 
 
 import json
 import math
-from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -35,8 +34,6 @@ TOPICS = {"page_view": ("website",), "presence": ("website",), "session": ("webs
           "monthly_visitor": ("website",), "review": ("reviews",), "mention": ("social",), "text": ("social", "reviews")}  # fmt: skip
 GRACE = {MINUTE: HOUR, QUARTER: 26 * HOUR, DAY: 8 * DAY}
 LOOK_BACK = {"session": DAY, "daily_visitor": 90 * DAY, "weekly_visitor": 90 * DAY, "monthly_visitor": 90 * DAY, "review": 90 * DAY, "text": 90 * DAY}
-EDGES = [1.02**power for power in range(2_000)]
-"""Upper edges of the buckets of histograms, from bucket 1 on."""
 
 Slots = dict[str, Any]
 """Value per slot (`measure.number`); a histogram is a Counter of buckets."""
@@ -64,7 +61,13 @@ class Happened(NamedTuple):
 
 
 def bucket_of(value: int) -> int:
-    return 0 if value <= 0 else 1 + bisect_left(EDGES, value)
+    """Exact below 128; above, every doubling is cut into 64 buckets of one width."""
+    if value < 128:
+        return value
+    begin, number = 128, 128
+    while value >= 2 * begin:
+        begin, number = 2 * begin, number + 64
+    return number + (value - begin) * 64 // begin
 
 
 def millis(value: int | str) -> int:

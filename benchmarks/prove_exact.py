@@ -571,10 +571,10 @@ class Verdict:
         return {
             "sessions": sessions,
             "views": sorted(tuple(view) for view in field("views")),
-            "reviews": {name: dict(zip(Review.__struct_fields__, review, strict=True)) for name, review in field("reviews").items()},
+            "reviews": {name: dict(zip(Review.__struct_fields__, review, strict=True)) for name, review in (field("reviews") or {}).items()},
             "seen": (field("seen"), field("seen_id")),
             "erased": field("erased"),
-            "consent": [tuple(change) for change in field("consent")],
+            "consent": [tuple(change) for change in field("consent") or ()],
         }
 
     def slots(self, fact: str, cell: list[Any]) -> Slots:

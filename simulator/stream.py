@@ -28,7 +28,7 @@ DELAYS = (2 * 3_600_000, 30 * 3_600_000, 9 * 86_400_000)
 """How late the late ones are (ms): past the minutes, past the quarter hours, past everything."""
 CLEAN_AT_FIRST = 300
 """Events before the first late one, so that it finds a watermark to be behind."""
-COMES_BACK = 0.3
+COMES_BACK = 0.12
 REMEMBERED = 400
 
 

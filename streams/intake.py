@@ -7,6 +7,7 @@ log, so a restart gives the same one.
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -61,6 +62,9 @@ VISITORS = {visits.DAILY: DailyVisitor, visits.WEEKLY: WeeklyVisitor, visits.MON
 
 Follow = Callable[[Any, str, Subject | None, int, int], None]
 """What a type of event does to its subject: (event, key, state of the subject or None, event time, how late)."""
+Step = tuple[int, str, int, type[e.Event], bool, bool, str, str, str | None, str | None]
+"""A website event as its subject's journeys need it: event time, id, how late, type, whether segment and channel are its own,
+their labels, source, route."""
 
 
 class Intake:
@@ -72,6 +76,8 @@ class Intake:
         self.sites = sites
         self.subjects: dict[str, Subject | bytes] = {}
         self.changed: dict[str, Subject] = {}
+        self.pending: dict[str, list[Step]] = {}
+        """Website events since the last flush, by subject: settled together, so that a busy subject is looked up once."""
         self.touched: dict[Session, str] = {}
         """Sessions changed since the last flush: withdrawn when first touched, stated anew by the flush."""
         self.rows = PaneRows(sites)
@@ -107,7 +113,7 @@ class Intake:
             e.ConsentChanged: self._follow_consent,
             e.EraseRequested: self._follow_erasure,
         }
-        self._follow.update({event: self._follow_web for event in e.EVENT_TYPES if event.topic == "website" and event not in NO_SESSION})
+        self._follow.update({event: self._note_web for event in e.EVENT_TYPES if event.topic == "website" and event not in NO_SESSION})
 
     # --- the way of one event ----------------------------------------------------------------------------------------
 
@@ -209,7 +215,7 @@ class Intake:
             if follow is not None:
                 follow(event, key, subject, at, level)
             elif event.segment is not None and not event.site_level:
-                self._carry(self._mark(key, subject, at), event, at)
+                self._carry_own(self._mark(key, subject, at), event, at)
         if latest_id:
             self.seen.newest[topic] = latest_id
         add(counts, "received", len(records))
@@ -299,16 +305,20 @@ class Intake:
             subject.expires = expires
         return subject
 
-    def _carry(self, subject: Subject, event: e.Event, at: int) -> None:
+    def _carry(self, subject: Subject, site: str, at: int, event_id: str, segment: str) -> None:
         """Note the segment an event carries; sessions that carried another one by mistake are corrected."""
-        if event.segment is None or not subject.carry(at, event.id, self._label(event.site, "segment", event.segment)):
+        if not subject.carry(at, event_id, segment):
             return
         for session in subject.sessions:
             if session.segment is None:
                 carried = subject.carried(session.start, session.first)
                 if carried != session.carried:
-                    self._touch(session, event.site)
+                    self._touch(session, site)
                     session.carried = carried
+
+    def _carry_own(self, subject: Subject, event: e.Event, at: int) -> None:
+        if event.segment is not None:
+            self._carry(subject, event.site, at, event.id, self._label(event.site, "segment", event.segment))
 
     def _context(self, site: str, segment: str | None, channel: str | None) -> tuple[str, str]:
         """Labels of segment and channel as they are counted."""
@@ -318,20 +328,13 @@ class Intake:
         self._context_cache[site, segment, channel] = labels
         return labels
 
-    def _follow_web(self, event: e.Event, key: str, subject: Subject | None, at: int, level: int) -> None:
-        """Page views, presence, uniques and sessions."""
+    def _note_web(self, event: e.Event, key: str, _subject: Subject | None, at: int, level: int) -> None:
+        """Count a page view, and note the event for its subject: the journeys follow it when the flush settles the subject."""
         site, own_segment, own_channel = event.site, event.segment, event.channel
-        subject = self._mark(key, subject, at)
         segment, channel = self._context_cache.get((site, own_segment, own_channel)) or self._context(site, own_segment, own_channel)
-        if own_segment is not None:
-            runs = subject.segments
-            if runs and (run := runs[-1]).segment == segment and at > run.until[0]:
-                run.until = (at, event.id)
-            else:
-                self._carry(subject, event, at)
         source = route = None
-        page = type(event) is e.PageViewed
-        if page:
+        kind = type(event)
+        if kind is e.PageViewed:
             campaign = event.campaign  # type: ignore[attr-defined]
             place = (site, event.path, event.referrer, None if campaign is None else campaign.medium)  # type: ignore[attr-defined]
             source, route = self._page_cache.get(place) or self._page(*place)
@@ -339,87 +342,97 @@ class Intake:
                 self._views.state((site, at - at % MINUTE, segment, channel, source, route), event)
             else:
                 self._views.state_coarse((site, day_start(at, self.sites[site].zone), segment, channel, source, route), event)
-            views = subject.views
-            # Later on the same day as a known first view: nothing changes.
-            if not views or (first := views[-1].at) >= at or first // DAY != at // DAY or self.sites[site].zone is not UTC:
-                self._follow_visit(subject, event, at, segment, channel, source)
+        step = (at, event.id, level, kind, own_segment is not None, own_channel is not None, segment, channel, source, route)
+        steps = self.pending.get(key)
+        if steps is None:
+            self.pending[key] = [step]
+        else:
+            steps.append(step)
+
+    def _settle(self, key: str, steps: list[Step]) -> None:
+        """Follow one subject through its website events since the last flush, in the order of event time."""
+        known = self.subjects.get(key)
+        if type(known) is bytes:
+            known = self.subjects[key] = decode_subject(known)
+        if len(steps) > 1:
+            steps.sort(key=_moment)
+        subject = self._mark(key, known, steps[-1][0])  # type: ignore[arg-type]
+        site = key.partition("/")[0]
+        touched, runs = self.touched, subject.segments
+        last = subject.sessions[-1] if subject.sessions else None
+        seen: tuple[int, str, str] | None = None
+        day = -1
+        for at, event_id, level, kind, own_segment, own_channel, segment, channel, source, route in steps:
+            if own_segment:
+                if runs and (run := runs[-1]).segment == segment and at > run.until[0]:
+                    run.until = (at, event_id)
+                else:
+                    self._carry(subject, site, at, event_id, segment)
+            if kind is e.PageViewed and at // DAY != day:  # later on the same day as a known first view nothing changes
+                self._place_first_view(subject, site, FirstView(at, event_id, 0, segment, channel, source))
+                day = at // DAY if self.sites[site].zone is UTC else -1
+            if level == FINE:
+                seen = (at, event_id, segment)
+            elif level > QUARTERS:
+                continue
             if source == INTERNAL:
                 source = None
-        if level == FINE and at >= subject.seen:
-            if at // MINUTE == subject.seen // MINUTE and segment == subject.seen_segment and at > subject.seen:
-                subject.seen = at
-                subject.seen_id = event.id
+            if last is not None and last.end < at < last.end + GAP and at - last.start < LONGEST:  # the usual case: the session goes on
+                if last not in touched:
+                    self._touch(last, site)
+                last.end = at
+                if kind is e.PageViewed:
+                    last.pages += 1
+                elif kind in KEY_EVENTS:
+                    last.key_events += 1
+                if last.route is None or last.channel is None or last.source is None:
+                    self._fill_labels(last, Moment(at, event_id), channel if own_channel else None, source, route)
             else:
-                self._move_presence(subject, event, at, segment)
-        if level > QUARTERS:
-            return
-        known = subject.sessions
-        if known and (last := known[-1]).end < at < last.end + GAP and at - last.start < LONGEST:  # the usual case: the current session goes on
-            if last not in self.touched:
-                self._touch(last, site)
-            last.end = at
-            if page:
-                last.pages += 1
-            elif type(event) in KEY_EVENTS:
-                last.key_events += 1
-            if last.route is None or last.channel is None or last.source is None:
-                self._fill_labels(last, Moment(at, event.id), None if own_channel is None else channel, source, route)
-        else:
-            self._place_in_session(subject, event, at, page, segment, channel, source, route)
+                visit = sessions.Visit(
+                    Moment(at, event_id), kind is e.PageViewed, kind in KEY_EVENTS, segment if own_segment else None, channel if own_channel else None,
+                    source, route,
+                )  # fmt: skip
+                self._place_in_session(subject, site, visit)
+                last = subject.sessions[-1]
+        if seen is not None:
+            self._move_presence(subject, site, *seen)
 
-    def _move_presence(self, subject: Subject, event: e.Event, at: int, segment: str) -> None:
-        """The subject was last seen now; equal times are ordered by id."""
-        if at == subject.seen and event.id <= subject.seen_id:
+    def _move_presence(self, subject: Subject, site: str, at: int, event_id: str, segment: str) -> None:
+        """The subject was last seen at this moment, unless it is known to have been seen later."""
+        if (at, event_id) <= (subject.seen, subject.seen_id):
             return
         minute, before = at // MINUTE, subject.seen // MINUTE
         if minute != before or segment != subject.seen_segment:
             if subject.seen_segment is not None:
-                self._presence.withdraw((event.site, before * MINUTE, subject.seen_segment), None)
-            self._presence.state((event.site, minute * MINUTE, segment), None)
+                self._presence.withdraw((site, before * MINUTE, subject.seen_segment), None)
+            self._presence.state((site, minute * MINUTE, segment), None)
             subject.seen_segment = segment
         subject.seen = at
-        subject.seen_id = event.id
+        subject.seen_id = event_id
 
-    def _place_in_session(
-        self, subject: Subject, event: e.Event, at: int, page: bool, segment: str, channel: str, source: str | None, route: str | None
-    ) -> None:
+    def _place_in_session(self, subject: Subject, site: str, visit: sessions.Visit) -> None:
         """Open a session, or put an event that came late (or at an equal time) where it belongs."""
         known = subject.sessions
-        own_segment, own_channel = None if event.segment is None else segment, None if event.channel is None else channel
-        key_event = type(event) in KEY_EVENTS
-        if not known or at >= known[-1].end + GAP:
-            result = Session(at, event.id, at, int(page), int(key_event), own_segment, own_channel, source, route)
-            left = known
-        else:
-            visit = sessions.Visit(Moment(at, event.id), page, key_event, own_segment, own_channel, source, route)
-            absorbed, result = sessions.place(known, visit)
-            for session in absorbed:
-                self._touch(session, event.site)
-                del self.touched[session]
-            left = [session for session in known if session not in absorbed]
-        if left:
+        absorbed, result = sessions.place(known, visit) if known else ([], sessions.opened_by(visit))
+        for session in absorbed:
+            self._touch(session, site)
+            del self.touched[session]
+        if known:
             watermark = self.newest.get("website", 0) - WATERMARK_DELAY
-            left = [session for session in left if not sessions.is_settled(session, watermark)]
-        left.append(result)
-        if len(left) > 1:
-            left.sort(key=_by_start)
-        subject.sessions = left
-        if own_segment is None or result.segment is None:
+            kept = [session for session in known if session not in absorbed and not sessions.is_settled(session, watermark)]
+            subject.sessions = sorted([*kept, result], key=_by_start)
+        else:
+            subject.sessions = [result]
+        if result.segment is None:
             result.carried = subject.carried(result.start, result.first)
-        self.touched[result] = event.site
+        self.touched[result] = site
 
     def _fill_labels(self, session: Session, moment: Moment, channel: str | None, source: str | None, route: str | None) -> None:
         """Labels a session did not have before its latest event."""
-        later = session.later = session.later or {}
-        if channel is not None and session.channel is None:
-            session.channel = channel
-            later["channel"] = moment
-        if source is not None and session.source is None:
-            session.source = source
-            later["source"] = moment
-        if route is not None and session.route is None:
-            session.route = route
-            later["route"] = moment
+        for label, value in (("channel", channel), ("source", source), ("route", route)):
+            if value is not None and getattr(session, label) is None:
+                setattr(session, label, value)
+                session.later = {**(session.later or {}), label: moment}
 
     def _touch(self, session: Session, site: str) -> None:
         """Before a session changes for the first time since the last flush, its fact is withdrawn."""
@@ -428,26 +441,26 @@ class Intake:
             if session.pages:
                 self._sessions.withdraw(_session_key(session, site), session)
 
-    def _follow_visit(self, subject: Subject, event: e.Event, at: int, segment: str, channel: str, source: str | None) -> None:
-        site = event.site
-        zone = self.sites[site].zone
-        watermark = self.newest.get("website", at) - WATERMARK_DELAY
-        new = FirstView(at, event.id, 0, segment, channel, source)
-        if not subject.views:  # the usual case: a new visitor
-            day = day_start(at, zone)
-            new.periods = visits.DAILY | visits.WEEKLY | visits.MONTHLY
-            for period, cells in self._visitors.items():
-                cells.state((site, visits.period_start(period, day, zone), segment, channel, source), new)
-            subject.views = [new]
+    def _place_first_view(self, subject: Subject, site: str, new: FirstView) -> None:
+        """A page view may be the first of its day, week or month: then it is credited, and what it displaces is withdrawn."""
+        views, zone = subject.views, self.sites[site].zone
+        if views and zone is UTC and views[-1].at < new.at and views[-1].at // DAY == new.at // DAY:
             return
-        for period, start, displaced in visits.place(subject.views, new, zone):
+        if not views:  # a new visitor: the first of every period
+            day = day_start(new.at, zone)
+            new.periods = sum(visits.PERIODS)
+            views.append(new)
+            for period, cells in self._visitors.items():
+                cells.state((site, visits.period_start(period, day, zone), new.segment, new.channel, new.source), new)
+            return
+        for period, start, displaced in visits.place(views, new, zone):
             cells = self._visitors[period]
             if displaced is not None:
                 cells.withdraw((site, start, displaced.segment, displaced.channel, displaced.source), displaced)
-            cells.state((site, start, segment, channel, source), new)
-        if len(subject.views) > 1:
-            subject.views = [view for view in subject.views if view is new or not visits.is_settled(view, watermark, zone)]
-            subject.views.sort(key=lambda view: (view.at, view.id))
+            cells.state((site, start, new.segment, new.channel, new.source), new)
+        if len(views) > 1:
+            watermark = self.newest.get("website", new.at) - WATERMARK_DELAY
+            subject.views = sorted((view for view in views if view is new or not visits.is_settled(view, watermark, zone)), key=_moment_of)
 
     def _follow_mention(self, event: e.MentionPosted, key: str, subject: Subject | None, at: int, level: int) -> None:
         site = self.sites[event.site]
@@ -494,7 +507,7 @@ class Intake:
 
     def _follow_review(self, event: e.ReviewPosted, key: str, subject: Subject | None, at: int, level: int) -> None:
         subject = self._mark(key, subject, at)
-        self._carry(subject, event, at)
+        self._carry_own(subject, event, at)
         judged = self._judge(event, subject, at)
         site = event.site
         review = Review(
@@ -529,7 +542,7 @@ class Intake:
 
     def _carry_if_any(self, event: e.Event, key: str, subject: Subject | None, at: int) -> None:
         if event.segment is not None:
-            self._carry(self._mark(key, subject, at), event, at)
+            self._carry_own(self._mark(key, subject, at), event, at)
 
     def _follow_consent(self, event: e.ConsentChanged, key: str, subject: Subject | None, at: int, _level: int) -> None:
         subject = self._mark(key, subject, at)
@@ -538,12 +551,18 @@ class Intake:
             subject.erased = None
 
     def _follow_erasure(self, _event: e.EraseRequested, key: str, subject: Subject | None, at: int, _level: int) -> None:
+        if key in self.pending:  # what came before is counted before it is forgotten
+            self._settle(key, self.pending.pop(key))
+            subject = self.changed[key]
         self._mark(key, subject, at).erase(at)
 
     # --- flush and recovery ------------------------------------------------------------------------------------------
 
     def drain(self, seq: int) -> tuple[list[tuple[bytes, bytes | None]], dict[str, list[PartialRow]]]:
         """State rows and partials of all that changed since the last call."""
+        for key, steps in self.pending.items():
+            self._settle(key, steps)
+        self.pending = {}
         for session, site in self.touched.items():
             if session.pages:
                 self._sessions.state(_session_key(session, site), session)
@@ -608,6 +627,13 @@ class Intake:
                 site, dimension = key[2:].decode().split("/")
                 self.labels[site, dimension] = msgspec.msgpack.decode(value)
         self.seen.load(id_rows)
+
+
+_moment = itemgetter(0, 1)
+
+
+def _moment_of(view: FirstView) -> tuple[int, str]:
+    return view.at, view.id
 
 
 def _by_start(session: Session) -> tuple[int, str]:

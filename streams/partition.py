@@ -43,7 +43,7 @@ class Partition:
     def changed(self) -> int:
         """Rows the next flush would write, at least."""
         intake = self.intake
-        return len(intake.changed) + len(self.rollups.changed) + sum(2 * len(cells.fine) for cells in intake.rows.cells.values())
+        return len(intake.changed) + len(intake.pending) + len(self.rollups.changed) + sum(2 * len(cells.fine) for cells in intake.rows.cells.values())
 
     def apply(self, topic: str, records: Sequence[Record]) -> int:
         """Apply what is new of a batch; returns how many records were."""

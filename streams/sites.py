@@ -74,14 +74,15 @@ class Sites:
 
 
 class _SitesFile(msgspec.Struct, forbid_unknown_fields=True):
-    sites: dict[str, dict[str, Any] | None] = {}
-    default: dict[str, Any] | None = None
+    sites: dict[str, Any] = {}
+    default: Any = None
 
 
 def load_sites(text: str, name: str = "sites file") -> Sites:
     """Read a sites file (YAML: `default:` and `sites: {NAME: …}`); raises SitesError with what to change."""
     try:
-        file = msgspec.convert(yaml.safe_load(text) or {}, _SitesFile)
+        content = yaml.safe_load(text)
+        file = msgspec.convert({} if content is None else content, _SitesFile)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise SitesError(f"{name}: {error}") from error
     for site_name in file.sites:
@@ -90,9 +91,9 @@ def load_sites(text: str, name: str = "sites file") -> Sites:
     return Sites({site_name: _site(fields, f"{name}: site {site_name}") for site_name, fields in file.sites.items()}, _site(file.default, f"{name}: default"))
 
 
-def _site(fields: dict[str, Any] | None, where: str) -> Site:
+def _site(fields: Any, where: str) -> Site:
     try:
-        site = msgspec.convert(fields or {}, Site)
+        site = msgspec.convert({} if fields is None else fields, Site)
     except msgspec.ValidationError as error:
         raise SitesError(f"{where}: {error}; fields: {', '.join(Site.__struct_fields__)}") from error
     try:

@@ -31,13 +31,12 @@ class Rec(NamedTuple):
 
 def event(kind: str, at: int, **fields: Any) -> dict[str, Any]:
     """A valid event of a type with a new id; `None` takes a field away."""
-    example = {name: value for name, value in EXAMPLES[kind].items() if name not in {"segment", "channel", "country", "device", "referrer", "campaign"}}
-    merged = {**example, "id": f"e{next(_ids)}", "at": at, **fields}
+    merged = {**EXAMPLES[kind], "id": f"e{next(_ids)}", "at": at, **fields}
     return {name: value for name, value in merged.items() if value is not None}
 
 
 def view(at: int, **fields: Any) -> dict[str, Any]:
-    return event("page_viewed", at, **{"visitor": "v1", "path": "/", **fields})
+    return event("page_viewed", at, **{"visitor": "v1", "path": "/", "channel": None, "referrer": None, "campaign": None, **fields})
 
 
 def topic_of(wire: dict[str, Any]) -> str:
@@ -76,7 +75,7 @@ def totals(state: Intake) -> dict[str, int]:
 
 def pane_rows(state: Intake) -> dict[tuple[Any, ...], list[Any]]:
     """All pane rows that count something: (fact, size, grouping, site, pane, labels…) → slots."""
-    state.rows.spread()
+    state.drain(10**6)
     return {(*name, *key): row.cell for name, table in state.rows.tables.items() for key, row in table.rows.items() if not is_empty(row.cell)}
 
 
