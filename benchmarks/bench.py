@@ -10,7 +10,6 @@ Progress goes to standard error. Each measured run is a process of its own; resu
 import argparse
 import asyncio
 import contextlib
-import gc
 import importlib.metadata
 import importlib.util
 import json
@@ -21,7 +20,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -45,7 +43,7 @@ PARTITIONS = workload.PARTITIONS
 SETS = ("plain", "text")
 BATCH_RECORDS = 500
 BATCH_SECONDS = 0.02
-SAMPLE_SECONDS = 0.001
+SAMPLE_SECONDS = 0.002
 PROBE_SITES = 50
 PROBES_PER_SECOND = 10
 BACKGROUND_PER_SECOND = 5_000
@@ -117,13 +115,13 @@ class Batches:
         self._sent.clear()
 
 
-async def produce(broker: str, kind: str, events: int, seed: int) -> Counter[str]:
+async def produce(broker: str, kind: str, events: int, seed: int, gap: float) -> Counter[str]:
     """One set on its event topics; how many events of each topic."""
     await admin.create_topics(settings_for(broker, kind, f"{kind}-made"))
     produced: Counter[str] = Counter()
     sizes = 0
     async with Batches(broker, f"{kind}.") as batches:
-        for number, record in enumerate(workload.stream(seed, events, time.time_ns() // 1_000_000, text=kind == "text")):
+        for number, record in enumerate(workload.stream(seed, events, time.time_ns() // 1_000_000, gap=gap, text=kind == "text")):
             await batches.add(record)
             produced[record.topic] += 1
             sizes += len(record.value)
@@ -197,24 +195,21 @@ async def bare(job: Mapping[str, Any]) -> dict[str, Any]:
 # --- the product -----------------------------------------------------------------------------------------------------
 
 
-class Sampler(threading.Thread):
-    """Notes every millisecond where the main thread is."""
+class Sampler:
+    """Notes where the main thread is, every two milliseconds of CPU time of the process."""
 
     def __init__(self) -> None:
-        super().__init__(daemon=True)
-        self._main = threading.main_thread().ident
         self.own: Counter[str] = Counter()
         self.within: Counter[str] = Counter()
         self.lines: Counter[str] = Counter()
         self.samples = 0
-        self.ended = False
 
-    def run(self) -> None:
-        while not self.ended:
-            time.sleep(SAMPLE_SECONDS)
-            frame = sys._current_frames().get(self._main or 0)
-            if frame is not None:
-                self._note(frame)
+    def start(self) -> None:
+        signal.signal(signal.SIGPROF, lambda _, frame: self._note(frame) if frame is not None else None)
+        signal.setitimer(signal.ITIMER_PROF, SAMPLE_SECONDS, SAMPLE_SECONDS)
+
+    def stop(self) -> None:
+        signal.setitimer(signal.ITIMER_PROF, 0.0)
 
     def _note(self, frame: FrameType) -> None:
         self.samples += 1
@@ -268,7 +263,7 @@ class Watch:
         cpu, main, wall = time.process_time(), time.thread_time(), time.monotonic()
         assert self._began is not None
         if self._sampler is not None:
-            self._sampler.ended = True
+            self._sampler.stop()
             self.result["profile"] = self._sampler.result()
         counts: Counter[str] = Counter()
         unaccounted = 0
@@ -301,6 +296,18 @@ class Watch:
             await asyncio.sleep(0.02)
 
 
+async def tell_when_ready(app: Any, path: str, sampler: Sampler | None) -> None:
+    while len(app.engine.partitions.held) < PARTITIONS:  # noqa: ASYNC110
+        await asyncio.sleep(0.05)
+    touch(path)
+    if sampler is not None:
+        sampler.start()
+
+
+def touch(path: str) -> None:
+    Path(path).touch()
+
+
 def product(job: Mapping[str, Any]) -> dict[str, Any]:
     """The real worker. With `ends` it ends by itself and tells what it took, without them it runs until SIGTERM."""
     from agents.app import create_app, run_worker
@@ -316,6 +323,7 @@ def product(job: Mapping[str, Any]) -> dict[str, Any]:
 
     app = create_app(settings, new_state, collectors=[ReadingsCollector(lambda: app.engine.states())])
     watch = Watch(app, job) if "ends" in job else None
+    sampler = Sampler() if watch is None and job.get("profile") else None
     engine_start = app.engine.start
     tasks = []
 
@@ -323,12 +331,21 @@ def product(job: Mapping[str, Any]) -> dict[str, Any]:
         await engine_start()
         if watch is not None:
             tasks.append(asyncio.create_task(watch.run()))
+        else:
+            tasks.append(asyncio.create_task(tell_when_ready(app, job["ready"], sampler)))
 
     app.engine.start = start  # type: ignore[method-assign]
     code = run_worker(app)
     if code:
         raise SystemExit(code)
-    return watch.result if watch is not None else {}
+    if watch is not None:
+        return watch.result
+    counters = app.engine.partitions.counters
+    found = {"cpu": time.process_time(), "main_cpu": time.thread_time(), "applied": dict(counters.applied), "flushes": counters.flushes}
+    if sampler is not None:
+        sampler.stop()
+        found["profile"] = sampler.result()
+    return found
 
 
 # --- taking over -----------------------------------------------------------------------------------------------------
@@ -390,7 +407,7 @@ class Latency:
                 await self._probe(batches)
                 await background
                 deadline = time.monotonic() + 10
-                while not self._complete() and time.monotonic() < deadline:
+                while not self._complete() and time.monotonic() < deadline:  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
         finally:
             watching.cancel()
@@ -467,7 +484,7 @@ class Bench:
 
     def produce(self, kinds: Sequence[str]) -> None:
         for number, kind in enumerate(kinds):
-            self._produced[kind] = asyncio.run(produce(self._broker, kind, self._options.events, 11 + number))
+            self._produced[kind] = asyncio.run(produce(self._broker, kind, self._options.events, 11 + number, self._options.gap))
             self._ends[kind] = asyncio.run(self._ask_ends(kind))
 
     async def _ask_ends(self, kind: str) -> list[tuple[str, int, int]]:
@@ -512,16 +529,25 @@ class Bench:
         say(f"recovery: {found}")
         return found
 
-    def latency(self, seconds: float) -> tuple[float, float]:
+    def latency(self, seconds: float, *, profile: bool = False) -> tuple[float, float]:
         settings = settings_for(self._broker, "latency", "latency")
         asyncio.run(admin.create_topics(settings))
-        with child({"job": "product", "set": "latency", "name": "latency", "broker": self._broker}) as process:
-            time.sleep(5.0)
+        result = self._directory / "latency.json"
+        job = {"job": "product", "set": "latency", "name": "latency", "broker": self._broker, "profile": profile, "result": str(result)}
+        job["ready"] = str(ready := self._directory / "latency.ready")
+        with child(job) as process:
+            while not ready.exists():
+                assert process.poll() is None
+                time.sleep(0.05)
             run = Latency(self._broker, seconds)
             found = asyncio.run(run.run())
             assert process.poll() is None
             process.terminate()
             process.wait(30)
+        worker = json.loads(result.read_text())
+        if profile:
+            _print_profile("latency", worker.pop("profile"))
+        say(f"the worker meanwhile: {worker}; this process: {time.process_time():.1f} CPU-seconds, {os.getloadavg()[0]:.1f} processes want to run")
         say(f"latency of {len(found)} probes beside {run.produced:,} events: {found[0]:.3f} to {found[-1]:.3f} s")
         return statistics.median(found), found[min(len(found) - 1, int(0.99 * len(found)))]
 
@@ -556,7 +582,7 @@ def versions() -> dict[str, str]:
 
 
 def _print_profile(name: str, profile: Mapping[str, Any]) -> None:
-    say(f"profile of {name}: {profile['samples']} samples of the main thread")
+    say(f"profile of {name}: {profile['samples']} samples of CPU time")
     print("   own  within  function", file=sys.stderr)
     for function, own, within in profile["functions"]:
         print(f"{own:6.1%}  {within:6.1%}  {function}", file=sys.stderr)
@@ -578,7 +604,6 @@ def kafka_script() -> ModuleType:
 
 
 def run_child(job: dict[str, Any]) -> int:
-    gc.collect()
     if job["job"] == "product":
         found = product(job)
     else:
@@ -594,7 +619,9 @@ def main() -> int:
     parser.add_argument("--events", type=int, help="events of each set (default 500,000; with --quick 50,000)")
     parser.add_argument("--repetitions", type=int, help="of each run; medians are reported (default 3; with --quick 1)")
     parser.add_argument("--quick", action="store_true", help="a first impression in a minute")
-    parser.add_argument("--profile", choices=SETS, nargs="?", const="plain", help="only sample the worker on one set, and print the 25 largest functions")
+    gap = workload.SECONDS_BETWEEN_EVENTS
+    parser.add_argument("--gap", type=float, default=gap, help=f"seconds between two events of an active visitor (default {gap:g}); fewer: more per minute")
+    parser.add_argument("--profile", choices=(*SETS, "latency"), nargs="?", const="plain", help="only sample the worker, and print the 25 largest functions")
     parser.add_argument("--child", type=json.loads, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child is not None:
@@ -605,7 +632,9 @@ def main() -> int:
         node = kafka_script().Kafka(Path(directory) / "kafka", 0, heap="768m", dies_with_me=True)
         try:
             bench = Bench(node.start(), Path(directory), options)
-            if options.profile:
+            if options.profile == "latency":
+                bench.latency(15.0 if options.quick else 60.0, profile=True)
+            elif options.profile:
                 bench.produce([options.profile])
                 bench.product(options.profile, 0, profile=True)
             else:

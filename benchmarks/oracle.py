@@ -76,6 +76,14 @@ def millis(value: int | str) -> int:
     return (datetime.fromisoformat(value) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
 
 
+def repaired(event: dict[str, Any], sent: int) -> tuple[int, bool]:
+    """Event time freed of a wrong client clock, and whether it was cut to the receipt."""
+    at, received = sent, event.get("received_at")
+    if "sent_at" in event and received is not None and 1_000 <= abs(received - event["sent_at"]) <= DAY:
+        at += received - event["sent_at"]
+    return (received, True) if received is not None and at > received + MINUTE else (at, False)
+
+
 def subject_of(event: dict[str, Any]) -> str:
     if "customer" in event:
         return "c:" + event["customer"]
@@ -116,7 +124,7 @@ class Oracle:
     def _judge_log(self, partition: int, topic: str, log: list[Sent]) -> Iterator[tuple[str, Happened]]:
         counts = self.counts[partition, topic]
         newest = 0
-        seen: set[tuple[str, str, str, int]] = set()
+        seen: set[tuple[Any, ...]] = set()
         for record in log:
             counts["received"] += 1
             if record.fault is not None:
@@ -124,41 +132,17 @@ class Oracle:
                 continue
             event = json.loads(record.value or b"")
             kind, key = event["type"], f"{event['site']}/{subject_of(event)}"
-            at = sent = millis(event["at"])
-            if "sent_at" in event and "received_at" in event:
-                skew = event["received_at"] - event["sent_at"]
-                at += skew if 1_000 <= abs(skew) <= DAY else 0
-            clamped = "received_at" in event and at > event["received_at"] + MINUTE
-            if clamped:
-                at = event["received_at"]
-            else:
+            sent = millis(event["at"])
+            at, clamped = repaired(event, sent)
+            if not clamped:
                 newest = max(newest, at)
             behind = newest - 5_000 - at
-            late_ok = kind in NEVER_LATE
-            identity = (key, kind, event["id"], sent)
-            if behind > 400 * DAY:
-                counts["failed.too_old"] += 1
+            verdict = self._judge(event, key, at, behind, (key, kind, event["id"], sent), seen)
+            counts[verdict] += 1
+            if verdict != "applied":
                 continue
-            if behind > 8 * DAY and not late_ok:
-                counts["late"] += 1
-                continue
-            if identity in seen:
-                counts["duplicate"] += 1
-                continue
-            seen.add(identity)
-            if event.get("user_agent") in self.bots:
-                counts["bot"] += 1
-                continue
-            if kind not in ("consent_changed", "erase_requested"):
-                if key in self._erased and at < self._erased[key] + 400 * DAY:
-                    counts["refused.erased"] += 1
-                    continue
-                if kind in ANALYTICS and not self._allows("analytics", event, key, at):
-                    counts["refused.no_consent"] += 1
-                    continue
-            counts["applied"] += 1
             level = 2 if behind > 26 * HOUR else 1 if behind > HOUR else 0
-            if level and not late_ok:
+            if level and kind not in NEVER_LATE:
                 counts["flag.partly_late"] += 1
             if clamped:
                 counts["flag.clamped"] += 1
@@ -168,6 +152,22 @@ class Oracle:
                 self._erased[key] = max(at, self._erased.get(key, at))
             yield key, Happened(at, event["id"], level, topic, event)
         self.newest[partition, topic] = newest
+
+    def _judge(self, event: dict[str, Any], key: str, at: int, behind: int, identity: tuple[Any, ...], seen: set[tuple[Any, ...]]) -> str:
+        if behind > 400 * DAY:
+            return "failed.too_old"
+        if behind > 8 * DAY and event["type"] not in NEVER_LATE:
+            return "late"
+        if identity in seen:
+            return "duplicate"
+        seen.add(identity)
+        if event.get("user_agent") in self.bots:
+            return "bot"
+        if event["type"] in ("consent_changed", "erase_requested"):
+            return "applied"
+        if key in self._erased and at < self._erased[key] + 400 * DAY:
+            return "refused.erased"
+        return "refused.no_consent" if event["type"] in ANALYTICS and not self._allows("analytics", event, key, at) else "applied"
 
     def _allows(self, purpose: str, event: dict[str, Any], key: str, at: int) -> bool:
         own = event.get("consent", {}).get(purpose)
@@ -248,8 +248,8 @@ class Oracle:
                     firsts[bit, start] = page
                     held[page.at, page.id] = held.get((page.at, page.id), 0) | bit
         for (bit, start), page in firsts.items():
-            fact, slot = {1: ("daily_visitor", "daily_visitors.0"), 2: ("weekly_visitor", "weekly_visitors.0"), 4: ("monthly_visitor", "monthly_visitors.0")}[bit]
-            self._count(partition, fact, site, start, 2, self._page_labels(page.fields), {slot: 1})
+            period = {1: "daily", 2: "weekly", 4: "monthly"}[bit]
+            self._count(partition, f"{period}_visitor", site, start, 2, self._page_labels(page.fields), {f"{period}_visitors.0": 1})
         for page in {(page.at, page.id): page for page in firsts.values()}.values():
             labels = self._page_labels(page.fields)
             yield (page.at, page.id, held[page.at, page.id], labels["segment"], labels["channel"], labels["source"])

@@ -199,10 +199,10 @@ class Workload:
         return pick(_OPENINGS) + joined + pick(_CLOSINGS)
 
 
-def stream(seed: int, events: int, end: int, *, text: bool) -> Iterator[Produced]:
-    """That many events whose times end at `end` (epoch milliseconds), at the pace of 2,000 active visitors."""
+def stream(seed: int, events: int, end: int, *, text: bool, gap: float = SECONDS_BETWEEN_EVENTS) -> Iterator[Produced]:
+    """That many events whose times end at `end` (epoch milliseconds), at the pace of 2,000 active visitors with `gap` seconds between two of theirs."""
     workload = Workload(seed, text=text)
-    step = SECONDS_BETWEEN_EVENTS * 1000 / ACTIVE
+    step = gap * 1000 / ACTIVE
     start = end - events * step
     for number in range(events):
         yield workload.event(int(start + number * step))

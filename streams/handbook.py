@@ -25,22 +25,27 @@ panes and ends with the last complete one. Sliding windows up to 24 h are read f
 **Watermark.** Per topic and partition the newest event time less 5 s. Topics and partitions that are silent for 30 s do not hold it back.
 
 **Grace.** An event up to 1 h behind the watermark counts everywhere, up to 26 h no longer in minute panes, up to 8 days in day panes only (flag `partly_late`);
-beyond that it is `late`, and beyond 400 days `failed`. Exactly the grace is in time. `consent_changed`, `erase_requested` and `customer_identified` are never late.
+beyond that it is `late`, and beyond 400 days `failed`. Exactly the grace is in time. `consent_changed`, `erase_requested` and
+`customer_identified` are never late.
 Inside the first hour any order of arrival gives the same figures.
 
-**Corrections.** A session credits the quarter hour of its start, a review the minute of its first version; what comes later corrects that pane. Session measures are
+**Corrections.** A session credits the quarter hour of its start, a review the minute of its first version; what comes later corrects that
+pane. Session measures are
 read over panes that ended 30 min before the watermark (*matures*), so that most visits that began there have ended; one that goes on is corrected.
 
-**States.** `ok`; `insufficient_data` below the minimum n (value and bounds are given all the same); `no_data` without anything to count: counts are 0, everything
+**States.** `ok`; `insufficient_data` below the minimum n (value and bounds are given all the same); `no_data` without anything to count:
+counts are 0, everything
 else is null. *n* of a count is the count, of a ratio its denominator, of a mean or quantile the number of values.
 
-**Bounds.** Ratios carry the Wilson interval at 95 %. Quantiles are nearest rank from buckets at most 1.6 % wide, given as the upper edge: within 2 % of the exact one.
+**Bounds.** Ratios carry the Wilson interval at 95 %. Quantiles are nearest rank from buckets at most 1.6 % wide, given as the upper edge:
+within 2 % of the exact one.
 
 **Dimensions.** Each measure is counted by the label sets it lists, no other crosses; the total is the sum over any of them. A missing label is `unknown`.
 
 ## What is not counted
 
-Every record gets one verdict: applied, `late`, `duplicate`, `bot`, failed (with its reason, see [events.md](events.md)) or refused. They add up to what was received.
+Every record gets one verdict: applied, `late`, `duplicate`, `bot`, failed (with its reason, see [events.md](events.md)) or refused. They
+add up to what was received.
 
 | refused | because |
 |---|---|

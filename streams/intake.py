@@ -76,6 +76,9 @@ class Intake:
         self.sites = sites
         self.subjects: dict[str, Subject | bytes] = {}
         self.changed: dict[str, Subject] = {}
+        self._settled_at = 0
+        """Watermark of `website` at the last flush. Whatever is pending came later, so what was out of reach then stays so; the watermark
+        of now is not to be asked: one flush may hold more than a day of event time."""
         self.pending: dict[str, list[Step]] = {}
         """Website events since the last flush, by subject: settled together, so that a busy subject is looked up once."""
         self.touched: dict[Session, str] = {}
@@ -202,6 +205,8 @@ class Intake:
             if type(known) is bytes:
                 known = subjects[key] = decode_subject(known)
             subject: Subject | None = known  # type: ignore[assignment]
+            if subject is not None and at > subject.expires:  # forgotten, whether or not a sweep has come by
+                subject = subjects[key] = self.changed[key] = Subject()
             if event.consent is not None or must_ask or (subject is not None and (subject.consent or subject.erased is not None)):
                 refusal = self._refusal(event, subject, at)
                 if refusal is not None:
@@ -418,8 +423,7 @@ class Intake:
             self._touch(session, site)
             del self.touched[session]
         if known:
-            watermark = self.newest.get("website", 0) - WATERMARK_DELAY
-            kept = [session for session in known if session not in absorbed and not sessions.is_settled(session, watermark)]
+            kept = [session for session in known if session not in absorbed and not sessions.is_settled(session, self._settled_at)]
             subject.sessions = sorted([*kept, result], key=_by_start)
         else:
             subject.sessions = [result]
@@ -459,8 +463,7 @@ class Intake:
                 cells.withdraw((site, start, displaced.segment, displaced.channel, displaced.source), displaced)
             cells.state((site, start, new.segment, new.channel, new.source), new)
         if len(views) > 1:
-            watermark = self.newest.get("website", new.at) - WATERMARK_DELAY
-            subject.views = sorted((view for view in views if view is new or not visits.is_settled(view, watermark, zone)), key=_moment_of)
+            subject.views = sorted((view for view in views if view is new or not visits.is_settled(view, self._settled_at, zone)), key=_moment_of)
 
     def _follow_mention(self, event: e.MentionPosted, key: str, subject: Subject | None, at: int, level: int) -> None:
         site = self.sites[event.site]
@@ -563,6 +566,7 @@ class Intake:
         for key, steps in self.pending.items():
             self._settle(key, steps)
         self.pending = {}
+        self._settled_at = self.newest.get("website", 0) - WATERMARK_DELAY
         for session, site in self.touched.items():
             if session.pages:
                 self._sessions.state(_session_key(session, site), session)
@@ -591,7 +595,8 @@ class Intake:
         for key in self.rows.expire(active):
             yield key, None
         if new_day:
-            for subject_key in [key for key, subject in self.subjects.items() if _expiry(subject) < now and key not in self.changed]:
+            forgotten = now - GRACE[Pane.DAY]  # an event that is not late may still belong to a subject that expired before
+            for subject_key in [key for key, subject in self.subjects.items() if _expiry(subject) < forgotten and key not in self.changed]:
                 del self.subjects[subject_key]
                 yield SUBJECT_ROW + subject_key.encode(), None
 
@@ -606,6 +611,7 @@ class Intake:
         """Take over rows of the state topic (subjects stay bytes until they are needed)."""
         self.counts = stamp["counts"]
         self.newest = stamp["newest"]
+        self._settled_at = self.newest.get("website", 0) - WATERMARK_DELAY
         self.seen.horizon = stamp["horizon"]
         self._swept = stamp["swept"]
         self._heard = set(stamp["heard"])

@@ -17,7 +17,7 @@ from streams.facts import Presence
 from streams.flow import Flush, Headers
 from streams.intake import RECEIPT_HEADER
 from streams.kpis import KPIS
-from streams.panes import AHEAD_OF_RECEIPT, Pane, pane_end
+from streams.panes import AHEAD_OF_RECEIPT, HOUR, Pane, pane_end
 from streams.partition import ROLLUPS, Partition
 from streams.readings import Reading, published
 from streams.rollups import Rollups, SiteBook
@@ -144,11 +144,21 @@ class Replay:
         return self
 
     def _apply(self, lines: Iterable[bytes]) -> None:
+        """Topic by topic, as a poll of Kafka hands them over, but never further ahead in one topic than an hour of event time."""
         batches: dict[tuple[str, int], list[_Record]] = {}
+        since: int | None = None
         for line in lines:
             routed = self.router.route(line)
+            if since is None or routed.at is None:
+                since = since or routed.at
+            elif routed.at - since > HOUR:
+                self._hand_over(batches)
+                batches, since = {}, routed.at
             place = (routed.topic, routed.partition)
             batches.setdefault(place, []).append(self._record(place, routed.receipt, routed.key, routed.value))
+        self._hand_over(batches)
+
+    def _hand_over(self, batches: dict[tuple[str, int], list[_Record]]) -> None:
         for (topic, partition), records in sorted(batches.items(), key=lambda batch: TOPIC_ORDER.index(batch[0][0])):
             self.partitions[partition].apply(topic, records)
 

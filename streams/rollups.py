@@ -59,10 +59,14 @@ class Span(NamedTuple):
     end: int
 
 
+Clock = tuple[Window, int]
+"""What decides where a window of a series stands: its length, and how long its panes mature."""
+
+
 class Series:
     """Panes of one fact type, pane size and label set of a site, and the running sums of its windows."""
 
-    __slots__ = ("family", "grouping", "labels", "panes", "size", "stale", "sums")
+    __slots__ = ("family", "grouping", "kpis", "labels", "panes", "size", "spans", "stale", "sums")
 
     def __init__(self, family: Family, size: Pane, grouping: tuple[str, ...], labels: tuple[str, ...]) -> None:
         self.family = family
@@ -70,9 +74,12 @@ class Series:
         self.grouping = grouping
         self.labels = labels
         self.panes: dict[int, Cell] = {}
+        self.kpis = tuple(kpi for kpi in family.kpis if not grouping or grouping in kpi.by)
         self.sums: dict[Span, Cell] = {}
+        self.spans: dict[Clock, Span] = {}
+        """Where the windows stood when they were last read."""
         self.stale = True
-        """Whether a pane changed since the last reading."""
+        """Whether a pane of a window changed since the last reading."""
 
     def change(self, pane: int, difference: Cell) -> None:
         """Add a difference to a pane and to every window that holds it."""
@@ -83,7 +90,7 @@ class Series:
         for span, total in self.sums.items():
             if span.start <= pane < span.end:
                 add_cells(total, difference)
-        self.stale = True
+                self.stale = True
 
     def sum_over(self, span: Span, before: Span | None) -> Cell:
         """Sum of the panes in a window; from the sum of the window it moved on from, where that is known."""
@@ -123,7 +130,6 @@ class SiteBook:
         self.watermark = 0
         self.heard: dict[int, float] = {}
         """When (monotonic seconds) each source partition's watermark last moved."""
-        self.spans: dict[tuple[Any, ...], Span] = {}
         self.published: dict[tuple[str, tuple[str, ...], tuple[str, ...], Window | str], Reading] = {}
         self.stale = True
 
@@ -210,7 +216,7 @@ class Rollups:
             watermark, newest = book.clock(now)
             if not book.stale and watermark // MINUTE == before and newest // MINUTE == (newest - 1000) // MINUTE:
                 continue
-            changed = [reading for reading in self.readings(book, watermark, newest) if _is_news(book, reading)]
+            changed = [reading for reading in self._news(book, watermark, newest) if _is_news(book, reading)]
             book.stale = False
             if changed:
                 messages.append(
@@ -225,29 +231,51 @@ class Rollups:
 
     def readings(self, book: SiteBook, watermark: int, newest: int) -> Iterator[Reading]:
         """Every measure of a site over every window it is published for, as of a watermark."""
-        zone = self.sites[book.name].zone
         for series in list(book.series.values()):
-            family = series.family
-            sums: dict[Span, Cell] = {}
-            for kpi in family.kpis:
-                if series.grouping and series.grouping not in kpi.by:
+            yield from self._read(book, series, self._spans(book, series, watermark, newest))
+
+    def _news(self, book: SiteBook, watermark: int, newest: int) -> Iterator[Reading]:
+        """The readings that can have changed: of series with a changed pane or a window that moved."""
+        spans: dict[tuple[str, Pane, tuple[str, ...]], dict[Clock, Span]] = {}
+        changed_totals = {(series.family, series.size) for series in book.series.values() if series.stale and not series.grouping}
+        for series in list(book.series.values()):
+            kind = (series.family.fact.name, series.size, series.grouping)
+            if kind not in spans:
+                spans[kind] = self._spans(book, series, watermark, newest)
+            if (
+                series.stale
+                or series.spans != spans[kind]
+                or (WHOLE_NEEDED.intersection(series.family.indices) and (series.family, series.size) in changed_totals)
+            ):
+                yield from self._read(book, series, spans[kind])
+
+    def _spans(self, book: SiteBook, series: Series, watermark: int, newest: int) -> dict[Clock, Span]:
+        """Where the windows of a series stand now."""
+        zone = self.sites[book.name].zone
+        return {
+            (window, kpi.matures): span_of(window, kpi, series.size, watermark, newest, zone)
+            for kpi in series.kpis
+            for window in kpi.windows
+            if pane_size_of(window, series.family) is series.size
+        }
+
+    def _read(self, book: SiteBook, series: Series, spans: dict[Clock, Span]) -> Iterator[Reading]:
+        """Every measure of one series over its windows."""
+        family = series.family
+        sums: dict[Span, Cell] = {}
+        for kpi in series.kpis:
+            for window in kpi.windows:
+                span = spans.get((window, kpi.matures))
+                if span is None:
                     continue
-                for window in kpi.windows:
-                    if pane_size_of(window, family) is not series.size:
-                        continue
-                    span = span_of(window, kpi, series.size, watermark, newest, zone)
-                    clock = (family.fact.name, series.size, window, kpi.matures)
-                    before = book.spans.get((*clock, series.grouping, series.labels))
-                    total = sums.get(span)
-                    if total is None:
-                        total = sums[span] = series.sum_over(span, before)
-                    book.spans[(*clock, series.grouping, series.labels)] = span
-                    whole = total
-                    if series.grouping and kpi.name in WHOLE_NEEDED:
-                        whole = _series(book, family, series.size, (), ()).sum_over(span, None)
-                    yield read(kpi, family, book.name, series.grouping, series.labels, window, span.start, span.end, total, whole)
-            series.sums = sums
-            series.stale = False
+                total = sums.get(span)
+                if total is None:
+                    total = sums[span] = series.sum_over(span, series.spans.get((window, kpi.matures)))
+                whole = total
+                if series.grouping and kpi.name in WHOLE_NEEDED:
+                    whole = _series(book, family, series.size, (), ()).sum_over(span, None)
+                yield read(kpi, family, book.name, series.grouping, series.labels, window, span.start, span.end, total, whole)
+        series.sums, series.spans, series.stale = sums, spans, False
 
     def pane_readings(self, sizes: Sequence[Pane] = tuple(Pane)) -> Iterator[Reading]:
         """Every pane (of these sizes) with a fact, as a reading of its own, for every measure (end of a replay)."""
@@ -290,8 +318,6 @@ class Rollups:
                         self.changed.discard(key)
             if not series.panes:
                 del book.series[name]
-                for known in [known for known in book.spans if known[4:] == (series.grouping, series.labels) and known[0] == series.family.fact.name]:
-                    del book.spans[known]
                 for stale in [key for key in book.published if key[1] == series.grouping and key[2] == series.labels and FAMILY_OF[key[0]] is series.family]:
                     del book.published[stale]
 

@@ -1,6 +1,9 @@
 """What Prometheus is told equals what was read and counted."""
 
+import os
 import re
+import shutil
+import subprocess
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -97,6 +100,15 @@ def test_names_keep_to_the_rules_of_prometheus(partition: Partition) -> None:
         assert all(sample.name.endswith("_total") == (family.type == "counter") for sample in family.samples)
         assert not family.name.endswith(("_count", "_sum", "_bucket", "_total"))
     assert text.count("# HELP") == text.count("# TYPE") == len(set(re.findall(r"# TYPE (\S+)", text)))
+
+
+def test_promtool_finds_nothing_to_say(partition: Partition) -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        message = "promtool is missing: install Debian's package prometheus"
+        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+    checked = subprocess.run([promtool, "check", "metrics"], input=scrape(partition)[0], capture_output=True, text=True, check=False)
+    assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
 
 
 def test_every_unit_has_a_name() -> None:

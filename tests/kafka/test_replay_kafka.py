@@ -43,7 +43,8 @@ def environment(settings: Settings) -> dict[str, str]:
 def worker(kafka_topics: Settings, tmp_path: Path) -> Iterator[Any]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("ENGAGE_")}
     with (tmp_path / "worker.log").open("wb") as log:
-        process = subprocess.Popen([sys.executable, "-c", WORKER], env=inherited | environment(kafka_topics), stdout=log, stderr=log, cwd=ROOT)
+        variables = inherited | environment(kafka_topics) | {"PYTHONPATH": str(ROOT)}
+        process = subprocess.Popen([sys.executable, "-c", WORKER], env=variables, stdout=log, stderr=log, cwd=tmp_path)
     yield process
     if process.poll() is None:
         process.send_signal(signal.SIGKILL)

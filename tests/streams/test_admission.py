@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.admission import BOT_VERDICTS_KEPT, BotFilter, SeenIds, unaccounted
-from tests.streams.records import D, M, T0
+from tests.streams.records import T0, D, M
 
 
 @pytest.mark.parametrize(

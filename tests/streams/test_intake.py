@@ -14,7 +14,7 @@ from streams.panes import TOO_OLD
 from streams.sites import ConsentDefaults, Site, Sites
 from streams.topics import EVENT_TOPICS
 from tests.strategies import raw_events
-from tests.streams.records import D, H, M, S, T0, Rec, event, feed, intake, pane_rows, record, totals, view
+from tests.streams.records import T0, D, H, M, Rec, S, event, feed, intake, pane_rows, record, totals, view
 
 GOOGLEBOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
 DELAY = 5 * S

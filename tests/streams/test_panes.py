@@ -8,7 +8,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.panes import (
-    DAY, EARLIEST, HOUR, LATEST, MINUTE, QUARTER_HOUR, Pane, add_days, add_months, day_start, month_start, pane_end, pane_start, week_start,
+    DAY,
+    EARLIEST,
+    HOUR,
+    LATEST,
+    MINUTE,
+    QUARTER_HOUR,
+    Pane,
+    add_days,
+    add_months,
+    day_start,
+    month_start,
+    pane_end,
+    pane_start,
+    week_start,
 )  # fmt: skip
 
 BERLIN = ZoneInfo("Europe/Berlin")

@@ -156,6 +156,12 @@ def test_readings_do_not_depend_on_where_the_flushes_are(chunk: int) -> None:
     assert other.accounting() == usual.accounting()
 
 
+def test_a_subject_is_forgotten_by_event_time_not_by_the_sweep_of_a_flush() -> None:
+    """Two months: what a subject carried is forgotten after 45 days of silence, wherever the flushes are."""
+    lines = mixed(1200, seed=100, hours=24 * 60)
+    assert all_readings(Replay(partitions=4).feed(lines, 17)) == all_readings(Replay(partitions=4).feed(lines, 200))
+
+
 @pytest.mark.parametrize("partitions", [1, 3, 16])
 def test_readings_of_tame_input_do_not_depend_on_the_number_of_partitions(partitions: int) -> None:
     lines = mixed(800, hostile=False)

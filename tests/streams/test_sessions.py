@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from streams.engagement import FAMILIES
 from streams.journeys.sessions import Session
-from tests.streams.records import D, H, M, S, T0, event, feed, intake, pane_rows, view
+from tests.streams.records import T0, D, H, M, S, event, feed, intake, pane_rows, view
 
 KINDS = {"p": "page_viewed", "c": "element_clicked", "g": "goal_reached"}
 
@@ -167,7 +167,7 @@ def histories(draw):
     at, wires = T0, []
     for number, (kind, step, channel, referrer, segment) in enumerate(draw(st.lists(EVENT, min_size=1, max_size=22))):
         at += step
-        own = {"path": f"/{number % 3}", "referrer": referrer} if kind == "page_viewed" else {}
+        own = {"path": f"/{number % 3}", "referrer": referrer, "campaign": None} if kind == "page_viewed" else {}
         wires.append(event(kind, at, visitor="v1", id=f"{draw(st.integers(0, 99)):02}-{number}", channel=channel, segment=segment, **own))
     return wires
 

@@ -1,6 +1,6 @@
 """Unique visitors by calendar day, week and month of the site's time zone, with the labels of the earliest view."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from streams.engagement import FAMILIES
 from streams.facts import DailyVisitor, MonthlyVisitor, WeeklyVisitor
 from streams.sites import Site, Sites
-from tests.streams.records import D, H, T0, event, intake, pane_rows, view
+from tests.streams.records import T0, D, H, event, intake, pane_rows, view
 
 BERLIN = ZoneInfo("Europe/Berlin")
 FACTS = {"daily_visitor": DailyVisitor, "weekly_visitor": WeeklyVisitor, "monthly_visitor": MonthlyVisitor}
 
 
-def visitors(state, fact: str, zone=ZoneInfo("UTC")) -> dict[tuple, int]:
+def visitors(state, fact: str, zone=UTC) -> dict[tuple, int]:
     """Visitors by (date of the period's start, source)."""
     index = FAMILIES[FACTS[fact]].indices[f"{fact}s"][0]
     rows = {key: cell for key, cell in pane_rows(state).items() if key[0] == fact and key[2] == "source"}

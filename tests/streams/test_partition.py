@@ -1,0 +1,83 @@
+"""One partition: offsets, the stamp, what a flush publishes, and the watermark."""
+
+import msgspec
+
+from streams.partition import ROLLUPS, ROWS_PER_PARTIAL, STAMP, Partition
+from tests.streams.records import T0, D, M, Rec, event, record, view
+
+
+def test_records_at_or_below_the_last_offset_are_ignored():
+    state = Partition(0, 1)
+    records = [record(number, view(T0 + number)) for number in range(5)]
+    assert [state.apply("website", records[:3]), state.apply("website", records[1:]), state.apply("website", records)] == [3, 2, 0]
+    assert state.offsets == {"website": 4}
+    assert state.accounting()["website"]["applied"] == 5
+    assert state.status()["unaccounted"] == 0
+
+
+def test_the_stamp_is_the_last_row_of_a_flush():
+    state = Partition(0, 1)
+    assert state.flush() is None
+    state.apply("website", [record(7, view(T0))])
+    flush = state.flush()
+    assert [key for key, _ in flush.rows].index(STAMP) == len(flush.rows) - 1
+    assert msgspec.msgpack.decode(flush.rows[-1][1])["offsets"] == {"website": 7}
+    assert {(message.topic, message.key) for message in flush.after} == {(ROLLUPS, b"shop")}
+    assert state.flush() is None
+    assert [key for key, _ in state.snapshot().rows] == [STAMP], "a snapshot has the stamp at least"
+
+
+def test_failed_events_are_published_before_the_rows():
+    state = Partition(0, 1)
+    state.apply("website", [Rec(0, T0, b"nonsense")])
+    assert [message.topic for message in state.flush().before] == ["failed"]
+    assert state.snapshot().before == []
+
+
+def test_rows_whose_partial_may_be_lost_are_published_again():
+    state = Partition(0, 1)
+    state.apply("website", [record(0, view(T0))])
+    first = state.flush()
+    again = Partition(0, 1)
+    again.load([(key, value) for key, value in first.rows if value is not None])
+    flush = again.flush()
+    assert flush is not None
+    assert sum(map(rows_in, flush.after)) == sum(map(rows_in, first.after))
+    later = Partition(0, 1)
+    kept = {**dict(first.rows), **dict(flush.rows), **dict(again.snapshot().rows)}
+    later.load([(key, value) for key, value in kept.items() if value is not None])
+    assert later.flush() is None, "acknowledged before the next flush began"
+
+
+def rows_in(message) -> int:
+    return len(msgspec.msgpack.decode(message.value)[-1])
+
+
+def test_partials_are_bounded():
+    state = Partition(0, 1)
+    state.apply("website", [record(number, view(T0 + number * M)) for number in range(ROWS_PER_PARTIAL)])
+    sizes = [rows_in(message) for message in state.flush().after]
+    assert max(sizes) == ROWS_PER_PARTIAL
+    assert len(sizes) > 2
+
+
+def test_the_watermark_is_that_of_the_slowest_topic_that_is_not_idle():
+    state = Partition(0, 1)
+    state.tick(0.0)
+    state.apply("website", [record(0, view(T0 + D))])
+    state.apply("reviews", [record(0, event("review_posted", T0))])
+    assert state.watermark() == T0 - 5_000
+    state.tick(29.0)
+    assert state.watermark() == T0 - 5_000
+    state.apply("website", [record(1, view(T0 + D))])
+    state.tick(30.0)
+    assert state.watermark() == T0 + D - 5_000
+    state.tick(3_600.0)
+    assert state.watermark() == T0 + D - 5_000, "all idle: the newest"
+
+
+def test_a_topic_of_failures_alone_holds_nothing_back():
+    state = Partition(0, 1)
+    state.apply("website", [record(0, view(T0))])
+    state.apply("reviews", [Rec(0, T0, b"nonsense")])
+    assert state.watermark() == T0 - 5_000
