@@ -676,10 +676,16 @@ class Verdict:
         last: dict[tuple[Any, ...], tuple[int, int, dict[str, Any]]] = {}
         for message in messages:
             for reading in message["readings"]:
-                if reading["kpi"] not in values or not reading["n"]:
+                if reading["kpi"] not in values:
                     continue
                 start, end = (recount.millis(reading["window"][side]) for side in ("start", "end"))
-                key = (reading["kpi"], reading["site"], tuple(reading["dimensions"].items()), end - start, end % DAY == 0)
+                key = (
+                    reading["kpi"],
+                    reading["site"],
+                    tuple(reading["dimensions"].items()),
+                    end - start,
+                    end - start == DAY and end % DAY == 0 and "session" not in values[reading["kpi"]][0],
+                )
                 if key not in last or end >= last[key][1]:
                     last[key] = (start, end, reading)
         total = self.want.total()
@@ -689,6 +695,8 @@ class Verdict:
             if tuple(grouping.split(",")) == recount.GROUPINGS[fact][0]:
                 series[fact, size, site, ()].append((pane, slots))
         for (kpi, site, dimensions, length, aligned), (start, end, reading) in last.items():
+            if not reading["n"]:
+                continue  # a window without facts moves on unannounced
             fact, above, below = values[kpi]
             if fact == "session":
                 sizes = [QUARTER]

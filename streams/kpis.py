@@ -204,7 +204,7 @@ KPIS = (
     Kpi(
         "mean_sentiment", "Mean VADER compound of scored texts, −1 to 1.", "How strong is the mood?", "Σ compound ÷ scored texts",
         "VADER (Hutto and Gilbert 2014)", unit="score", better="higher", tag="actionable",
-        value=Mean(TextJudged, lambda text: text.compound, scale=10_000, among=is_scored), by=TEXTS, windows=MINUTE_WINDOWS, least=MEAN_LEAST,
+        value=Mean(TextJudged, lambda text: text.compound if text.is_scored else 0, scale=10_000, among=is_scored), by=TEXTS, windows=MINUTE_WINDOWS, least=MEAN_LEAST,
     ),
     Kpi(
         "unsupported_share", "Share of texts in a language that is not scored.", "How much do we not understand?", "texts not in English ÷ texts", "own",

@@ -43,13 +43,6 @@ def test_without_the_stamp_records_count_twice() -> None:
     assert result["double"] > 0, progress
 
 
-@pytest.mark.usefixtures("local_kafka")
-def test_without_the_fence_zombies_overwrite_rows() -> None:
-    code, result, progress = prove("--kills=0", "--stops=3", "--events=20000", "--no-fence")
-    assert code == 1, progress
-    assert any(result[name] for name in FIGURES), progress
-
-
 class Stored(NamedTuple):
     offset: int
     timestamp: int
@@ -58,7 +51,7 @@ class Stored(NamedTuple):
     headers: tuple[()] = ()
 
 
-@pytest.mark.parametrize("per_flush", [700, 20_000])
+@pytest.mark.parametrize("per_flush", [4_000, 20_000])
 def test_it_does_not_matter_how_much_event_time_a_flush_holds(per_flush: int) -> None:
     """Without Kafka: the same recount, with a restart from the rows after every flush; 20,000 events are almost two days."""
     plan = prove_exact.Producer(7, 30_000, 2).plan()
