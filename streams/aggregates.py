@@ -158,21 +158,6 @@ class Portion(Generic[F]):
 Aggregate = Count[Any] | Share[Any] | Mean[Any] | Quantile[Any] | Portion[Any]
 
 
-def add_cells(into: Cell, cell: Sequence[Any], sign: int = 1) -> None:
-    """Add (or with sign −1 withdraw) one cell to another, slot by slot; empty buckets are removed."""
-    for index, value in enumerate(cell):
-        if type(value) is dict:
-            histogram = into[index]
-            for bucket, count in value.items():
-                left = histogram.get(bucket, 0) + sign * count
-                if left:
-                    histogram[bucket] = left
-                else:
-                    del histogram[bucket]
-        else:
-            into[index] += sign * value
-
-
 def copy_cell(cell: Sequence[Any]) -> Cell:
     return [dict(value) if type(value) is dict else value for value in cell]
 

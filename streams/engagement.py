@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from streams.aggregates import MANTISSA_BITS, Cell, Slot, add_cells
+from streams.aggregates import MANTISSA_BITS, Cell, Slot
 from streams.facts import FACTS, Fact
 from streams.kpis import KPIS, Kpi
 from streams.panes import GRACE, Pane, day_start
@@ -41,6 +41,9 @@ class Family:
         self.groupings: tuple[tuple[str, ...], ...] = tuple(groupings)
         self.state = self._compile("+")
         self.withdraw = self._compile("-")
+        self.add = self._compile_sum("+")
+        """`add(into, cell)` adds one cell to another."""
+        self.subtract = self._compile_sum("-")
 
     def _index(self, slot: Slot[Any], name: str) -> int:
         if slot not in self.slots:
@@ -64,6 +67,24 @@ class Family:
         names: dict[str, Any] = {f"of{index}": slot.of for index, slot in enumerate(self.slots)}
         exec("\n".join(lines), names)  # the text is ours: slot numbers only
         fold: Callable[[Cell, Any], None] = names["fold"]
+        return fold
+
+    def _compile_sum(self, sign: str) -> Callable[[Cell, Cell], None]:
+        lines = ["def fold(into, cell):"]
+        for index, slot in enumerate(self.slots):
+            if slot.histogram:
+                lines += [
+                    f"    histogram = into[{index}]",
+                    f"    for bucket, count in cell[{index}].items():",
+                    f"        left = histogram.get(bucket, 0) {sign} count",
+                    "        if left: histogram[bucket] = left",
+                    "        else: del histogram[bucket]",
+                ]
+            else:
+                lines.append(f"    into[{index}] {sign}= cell[{index}]")
+        names: dict[str, Any] = {}
+        exec("\n".join(lines), names)  # as above
+        fold: Callable[[Cell, Cell], None] = names["fold"]
         return fold
 
     def empty(self) -> Cell:
@@ -107,6 +128,7 @@ class Table:
         self.keep = GRACE[size] + family.fact.look_back
         places = tuple(2 + family.fact.labels.index(label) for label in grouping)
         self.pick: Callable[[CellKey], RowKey] = itemgetter(0, 1, *places)
+        self._add = family.add
         self.rows: dict[RowKey, Row] = {}
         self.changed: list[tuple[RowKey, Row]] = []
         self.by_pane: dict[int, list[RowKey]] = {}
@@ -121,7 +143,7 @@ class Table:
             if row_key[1] + self.size <= self.horizon:
                 return
             row = self.put(row_key, Row(self.family.empty()))
-        add_cells(row.cell, cell)
+        self._add(row.cell, cell)
         if not row.changed:
             row.changed = True
             self.changed.append((row_key, row))
@@ -209,6 +231,7 @@ class PaneRows:
                 continue
             days = self._days[fact_type]
             coarse = cells.coarse
+            family_add = cells.family.add
             for key, cell in cells.fine.items():
                 for table in self._fine[fact_type]:
                     table.add(key, cell)
@@ -217,7 +240,7 @@ class PaneRows:
                     day_cell = coarse.get(day_key)
                     if day_cell is None:
                         day_cell = coarse[day_key] = cells.empty()
-                    add_cells(day_cell, cell)
+                    family_add(day_cell, cell)
             for key, cell in coarse.items():
                 for table in days:
                     table.add(key, cell)

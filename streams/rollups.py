@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from streams.aggregates import Cell, add_cells, copy_cell, is_empty
+from streams.aggregates import Cell, copy_cell, is_empty
 from streams.engagement import FAMILY_BY_NAME, Family, PartialRow, decode_json, encode_json, encode_value
 from streams.flow import Message
 from streams.kpis import Kpi, Live, Window
@@ -86,10 +86,11 @@ class Series:
         cell = self.panes.get(pane)
         if cell is None:
             cell = self.panes[pane] = self.family.empty()
-        add_cells(cell, difference)
+        add = self.family.add
+        add(cell, difference)
         for span, total in self.sums.items():
             if span.start <= pane < span.end:
-                add_cells(total, difference)
+                add(total, difference)
                 self.stale = True
 
     def sum_over(self, span: Span, before: Span | None) -> Cell:
@@ -102,12 +103,13 @@ class Series:
             total = self.family.empty()
             for pane, cell in self.panes.items():
                 if span.start <= pane < span.end:
-                    add_cells(total, cell)
+                    self.family.add(total, cell)
         else:
             total = copy_cell(known)
-            for start, end, sign in ((before.start, span.start, -1), (before.end, span.end, 1)):
-                for cell in self._between(start, end):
-                    add_cells(total, cell, sign)
+            for cell in self._between(before.start, span.start):
+                self.family.subtract(total, cell)
+            for cell in self._between(before.end, span.end):
+                self.family.add(total, cell)
         return total
 
     def _between(self, start: int, end: int) -> Iterator[Cell]:
@@ -185,7 +187,7 @@ class Rollups:
                 continue
             difference = copy_cell(cell)
             if known is not None:
-                add_cells(difference, known, -1)
+                family.subtract(difference, known)
             parts[partial.partition] = (partial.seq, cell)
             self.changed.add(key)
             self._change(book, family, Pane(size), grouping, tuple(labels), pane, difference)

@@ -4,7 +4,6 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.aggregates import add_cells
 from streams.engagement import FAMILY_BY_NAME
 from streams.partition import ROLLUPS, Partition
 from streams.rollups import Rollups
@@ -236,7 +235,8 @@ def test_sums_over_any_grouping_equal_the_total(wires, cuts):
         totals: dict = {}
         for (fact, size, grouping, _), series in book.series.items():
             for pane, cell in series.panes.items():
-                add_cells(totals.setdefault((fact, size, pane), {}).setdefault(grouping, FAMILY_BY_NAME[fact].empty()), cell)
+                family = FAMILY_BY_NAME[fact]
+                family.add(totals.setdefault((fact, size, pane), {}).setdefault(grouping, family.empty()), cell)
         for (fact, _, _), by_grouping in totals.items():
             assert set(by_grouping) == {(), *FAMILY_BY_NAME[fact].groupings}
             assert all(total == by_grouping[()] for total in by_grouping.values())
