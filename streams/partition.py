@@ -88,11 +88,9 @@ class Partition:
         # The partials of the flush before were acknowledged before this one began.
         rows.append((STAMP, _encode(self._stamp())))
         self._published = self.seq
-        watermark, newest = self.watermark(), self.intake.newest.get("website", 0)
+        watermark = self.watermark()
         after = [
-            Message(
-                ROLLUPS, site.encode(), encode_partial(Partial(site, self.partition, self.seq, watermark, newest, changed[start : start + ROWS_PER_PARTIAL]))
-            )
+            Message(ROLLUPS, site.encode(), encode_partial(Partial(site, self.partition, self.seq, watermark, changed[start : start + ROWS_PER_PARTIAL])))
             for site, changed in partials.items()
             for start in range(0, len(changed), ROWS_PER_PARTIAL)
         ]

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from streams.aggregates import Cell, copy_cell, is_empty
-from streams.engagement import FAMILY_BY_NAME, Family, PartialRow, decode_json, encode_json, encode_value
+from streams.engagement import FAMILIES, FAMILY_BY_NAME, Family, PartialRow, decode_json, encode_json, encode_value
+from streams.facts import Presence
 from streams.flow import Message
 from streams.kpis import Kpi, Live, Window
 from streams.panes import DAY, HOUR, MINUTE, SECOND, Pane, add_days, add_months, day_start, month_start, pane_end, utc, week_start
@@ -22,6 +23,7 @@ IDLE_AFTER = 30 * SECOND
 KEPT = {Pane.MINUTE: 26 * HOUR, Pane.QUARTER_HOUR: 15 * DAY, Pane.DAY: 400 * DAY}
 """How long the owner of a site keeps panes: the longest window, and history."""
 ROLLUP_ROW, SITE_ROW = b"r", b"w"
+PRESENCE = FAMILIES[Presence].fact.name
 
 
 class Partial(msgspec.Struct, array_like=True):
@@ -31,8 +33,6 @@ class Partial(msgspec.Struct, array_like=True):
     partition: int
     seq: int
     watermark: int
-    newest: int
-    """Newest event time of the topic `website`, for live gauges."""
     rows: list[PartialRow]
 
 
@@ -44,7 +44,6 @@ class _WirePartial(msgspec.Struct, array_like=True):
     partition: int
     seq: int
     watermark: int
-    newest: int
     rows: list[tuple[str, int, str, int, list[str], list[int | dict[int, int]]]]
 
 
@@ -129,6 +128,9 @@ class SiteBook:
         self.series: dict[tuple[str, int, tuple[str, ...], tuple[str, ...]], Series] = {}
         self.watermarks: dict[int, int] = {}
         self.newest = 0
+        """Minute of the site's newest website event: that of the latest presence."""
+        self.read_at = (-1, -1)
+        """Minutes of the watermark and of the newest event when the site was last read."""
         self.watermark = 0
         self.heard: dict[int, float] = {}
         """When (monotonic seconds) each source partition's watermark last moved."""
@@ -149,7 +151,7 @@ class SiteBook:
                 idle = max(0, int((now - max(self.heard.values(), default=now)) * SECOND))
         reached = min(active.values(), default=0) + idle
         self.watermark = max(self.watermark, reached)
-        return self.watermark, max(self.newest + idle, self.newest)
+        return self.watermark, self.newest + idle
 
 
 class Rollups:
@@ -189,10 +191,11 @@ class Rollups:
             if known is not None:
                 family.subtract(difference, known)
             parts[partial.partition] = (partial.seq, cell)
+            if fact == PRESENCE:
+                book.newest = max(book.newest, pane)
             self.changed.add(key)
             self._change(book, family, Pane(size), grouping, tuple(labels), pane, difference)
         book.stale = True
-        book.newest = max(book.newest, partial.newest)
         if partial.watermark > book.watermarks.get(partial.partition, -1):
             book.watermarks[partial.partition] = partial.watermark
             if self.now is not None:
@@ -214,10 +217,11 @@ class Rollups:
         for book in self.books.values():
             for partition in book.watermarks:
                 book.heard.setdefault(partition, now)
-            before = book.watermark // MINUTE
             watermark, newest = book.clock(now)
-            if not book.stale and watermark // MINUTE == before and newest // MINUTE == (newest - 1000) // MINUTE:
+            minutes = (watermark // MINUTE, newest // MINUTE)
+            if not book.stale and minutes == book.read_at:
                 continue
+            book.read_at = minutes
             changed = [reading for reading in self._news(book, watermark, newest) if _is_news(book, reading)]
             book.stale = False
             if changed:

@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 import pytest
+from hypothesis import settings
 from msgspec.structs import replace
 
 from agents import admin
@@ -19,6 +20,11 @@ from streams.topics import TOPICS
 
 ROOT = Path(__file__).parent.parent
 PARTITIONS = 4
+
+# The same examples in every run of continuous integration: a red run can be repeated. Elsewhere the search goes on.
+settings.register_profile("ci", derandomize=True, deadline=None)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 
 
 def _script() -> ModuleType:

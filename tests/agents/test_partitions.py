@@ -79,10 +79,10 @@ class Broker:
         return 100 * len(written)
 
     async def send_and_wait(self, messages: Iterable[Message]) -> None:
-        self.seen += [f"before {message.topic}" for message in messages]
+        self.seen += [f"acknowledged {message.topic}" for message in messages]
 
     async def send(self, messages: Iterable[Message]) -> None:
-        self.seen += [f"after {message.topic}" for message in messages]
+        self.seen += [f"sent {message.topic}" for message in messages]
 
     async def flush(self, _: float) -> None: ...
 
@@ -150,7 +150,7 @@ async def test_a_flush_goes_out_in_order_and_only_then_is_durable(partitions: Pa
     durable: list[int | None] = []
     broker.on_write = lambda: durable.append(partitions.durable("x.website", 0))
     await partitions.flush(partitions.owned[0])
-    assert broker.seen == ["before failed", "rows 0 2", "after rollups"]
+    assert broker.seen == ["acknowledged failed", "rows 0 2", "acknowledged rollups"]
     assert durable == [None]
     assert partitions.durable("x.website", 0) == 2
     assert list(broker.rows[0])[-1] == b"@"

@@ -19,7 +19,7 @@ VIEWS = FAMILY_BY_NAME["page_view"]
 
 
 def partial(rows, seq: int, watermark: int, partition: int = 0) -> bytes:
-    return encode_partial(Partial("shop", partition, seq, watermark, watermark + 5_000, rows))
+    return encode_partial(Partial("shop", partition, seq, watermark, rows))
 
 
 def views(pane: int, number: int, size: int = M, source: str = "direct") -> list[PartialRow]:
