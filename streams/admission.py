@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 from crawleruseragents import is_crawler
 
-from streams.panes import GRACE, MINUTE, WATERMARK_DELAY, Pane
+from streams.panes import GRACE, MINUTE, Pane
 
 Counts = dict[str, dict[str, int]]
 """Per topic: `received`, `applied`, `late`, `duplicate`, `bot`, `failed.<reason>`, `refused.<reason>`, `flag.<name>`."""
@@ -161,7 +161,3 @@ class SeenIds:
         """Newest event time of the oldest ids held, by topic: how far back duplicates are recognised."""
         oldest = self._closed[0] if self._closed else self._open
         return dict(oldest.newest)
-
-
-def watermark(newest: int) -> int:
-    return newest - WATERMARK_DELAY

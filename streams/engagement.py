@@ -65,9 +65,7 @@ class Family:
             else:
                 lines.append(f"    cell[{index}] {sign}= " + ("1" if slot.of is None else f"of{index}(fact)"))
         names: dict[str, Any] = {f"of{index}": slot.of for index, slot in enumerate(self.slots)}
-        exec("\n".join(lines), names)  # the text is ours: slot numbers only
-        fold: Callable[[Cell, Any], None] = names["fold"]
-        return fold
+        return _define(lines, names)
 
     def _compile_sum(self, sign: str) -> Callable[[Cell, Cell], None]:
         lines = ["def fold(into, cell):"]
@@ -82,10 +80,7 @@ class Family:
                 ]
             else:
                 lines.append(f"    into[{index}] {sign}= cell[{index}]")
-        names: dict[str, Any] = {}
-        exec("\n".join(lines), names)  # as above
-        fold: Callable[[Cell, Cell], None] = names["fold"]
-        return fold
+        return _define(lines, {})
 
     def empty(self) -> Cell:
         return [{} if slot.histogram else 0 for slot in self.slots]
@@ -96,6 +91,13 @@ class Family:
             return cell
         stored = dict(zip(names, cell, strict=True))
         return [stored.get(name, value) for name, value in zip(self.slot_names, self.empty(), strict=True)]
+
+
+def _define(lines: list[str], names: dict[str, Any]) -> Callable[[Cell, Any], None]:
+    """The function `fold` of these lines; the text is ours: slot numbers only."""
+    exec("\n".join(lines), names)
+    fold: Callable[[Cell, Any], None] = names["fold"]
+    return fold
 
 
 def _compile_catalogue(kpis: tuple[Kpi, ...]) -> dict[type[Any], Family]:

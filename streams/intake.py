@@ -25,10 +25,8 @@ from streams.journeys.visits import FirstView
 from streams.panes import (
     AHEAD_OF_RECEIPT,
     DAY,
-    EARLIEST,
     GRACE,
     HOUR,
-    LATEST,
     MINUTE,
     QUARTER_HOUR,
     TOO_OLD,
@@ -127,6 +125,7 @@ class Intake:
         seen, fresh, verdicts, follow_by_type = self.seen.ids, self.seen.fresh, self.bots.verdicts, self._follow
         subjects, must_ask, names, digest = self.subjects, self._must_ask, e.NAMES, xxh3_64_intdigest
         subject_of, largest, clock_delay = e.subject_of, e.MAX_EVENT_BYTES, WATERMARK_DELAY
+        earliest, latest = e.EARLIEST, e.LATEST
         horizon = self.seen.horizon.get(topic)
         newest = self.newest.get(topic, 0)
         latest_id = self.seen.newest.get(topic, 0)
@@ -154,7 +153,7 @@ class Intake:
             if type(sent) is not int:
                 sent = e.millis(sent)
             at: int | None = sent if event.sent_at is None else e.event_time(event)
-            if at is None or not EARLIEST <= at < LATEST:
+            if at is None or not earliest <= at < latest:
                 self._fail(topic, record, e.explain(value, topic))
                 continue
             if event.received_at is not None:

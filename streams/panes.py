@@ -19,9 +19,6 @@ WATERMARK_DELAY = 5 * SECOND
 AHEAD_OF_RECEIPT = 60 * SECOND
 """An event that claims to be further ahead of its receipt is clamped to the receipt."""
 TOO_OLD = 400 * DAY
-EARLIEST = int(datetime(1990, 1, 1, tzinfo=UTC).timestamp()) * SECOND
-LATEST = int(datetime(2200, 1, 1, tzinfo=UTC).timestamp()) * SECOND
-"""Event times outside [EARLIEST, LATEST) are refused: they catch 1970, and seconds sent as milliseconds."""
 
 
 class Pane(IntEnum):

@@ -21,8 +21,8 @@ class Bounds(msgspec.Struct, frozen=True):
     end: datetime
 
 
-class Reading(msgspec.Struct, frozen=True):
-    """One value. `low` and `high` are the 95 % Wilson bounds of a ratio; `length` names the window among the measure's."""
+class PublishedReading(msgspec.Struct, frozen=True):
+    """One value, as it is written to the topic and to files: a contract. `low` and `high` are the 95 % Wilson bounds of a ratio."""
 
     kpi: str
     site: str
@@ -33,22 +33,13 @@ class Reading(msgspec.Struct, frozen=True):
     low: float | None
     high: float | None
     state: State
+
+
+class Reading(PublishedReading, frozen=True):
+    """The same with what stays inside the process: `length` names the window among the measure's."""
+
     length: Window | str = ""
     numerator: int | None = None
-
-
-class PublishedReading(msgspec.Struct, frozen=True):
-    """A reading as it is written to the topic and to files: a contract."""
-
-    kpi: str
-    site: str
-    dimensions: dict[str, str]
-    window: Bounds
-    value: float | int | None
-    n: int
-    low: float | None
-    high: float | None
-    state: State
 
 
 @lru_cache(maxsize=4_096)

@@ -13,7 +13,6 @@ import msgspec
 
 from streams import events as e
 from streams.admission import Counts, add, unaccounted
-from streams.facts import Presence
 from streams.flow import Flush, Headers
 from streams.intake import RECEIPT_HEADER
 from streams.kpis import KPIS
@@ -217,8 +216,6 @@ def _windows(rollups: Rollups, book: SiteBook) -> Iterator[Reading]:
     zone = rollups.sites[book.name].zone
     counted = [(series, pane) for series in book.series.values() for pane, cell in series.panes.items() if any(cell)]
     book.watermark = max((pane_end(pane, series.size, zone) for series, pane in counted), default=0) + MATURES
-    # A partial's `newest` is its partition's at the moment of a flush; the last presence does not depend on flushes.
-    book.newest = max((pane for series, pane in counted if series.family.fact.type is Presence), default=0)
     for reading in rollups.readings(book, book.watermark, book.newest):
         if reading.state != "no_data":
             yield reading

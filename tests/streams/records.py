@@ -101,14 +101,11 @@ def stamp(rows: dict[bytes, bytes]) -> Any:
 
 
 def readings(partition: Partition, watermark: int) -> list[Reading]:
-    """Every reading of every site as of a watermark, without those that have no data.
-
-    Live gauges are left out: they end at the newest event of the partition, which a site hears of only when it changes.
-    """
+    """Every reading of every site as of a watermark, without those that have no data."""
     found = [
         reading
         for book in partition.rollups.books.values()
         for reading in partition.rollups.readings(book, watermark, book.newest)
-        if reading.state != "no_data" and not str(reading.length).startswith("live")
+        if reading.state != "no_data"
     ]
     return sorted(found, key=repr)

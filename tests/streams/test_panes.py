@@ -7,11 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streams.events import EARLIEST, LATEST
 from streams.panes import (
     DAY,
-    EARLIEST,
     HOUR,
-    LATEST,
     MINUTE,
     QUARTER_HOUR,
     Pane,
