@@ -240,6 +240,18 @@ class Rollups:
         for series in list(book.series.values()):
             yield from self._read(book, series, self._spans(book, series, watermark, newest))
 
+    def read_as_of(self, site: str, kpi: Kpi, grouping: tuple[str, ...], labels: tuple[str, ...], window: Window, watermark: int) -> Reading | None:
+        """What a measure said (or says) of a label set over a window as of a watermark, by the panes held today; None for a label set never seen."""
+        book, family = self.books.get(site), FAMILY_OF[kpi.name]
+        series = book.series.get((family.fact.name, int(size := pane_size_of(window, family)), grouping, labels)) if book is not None else None
+        if book is None or series is None:
+            return None
+        span = span_of(window, kpi, size, watermark, watermark, self.sites[site].zone)
+        whole = total = series.sum_over(span, None)
+        if grouping and kpi.name in WHOLE_NEEDED:
+            whole = _series(book, family, size, (), ()).sum_over(span, None)
+        return read(kpi, family, site, grouping, labels, window, span.start, span.end, total, whole)
+
     def _news(self, book: SiteBook, watermark: int, newest: int) -> Iterator[Reading]:
         """The readings that can have changed: of series with a changed pane or a window that moved."""
         spans: dict[tuple[str, Pane, tuple[str, ...]], dict[Clock, Span]] = {}

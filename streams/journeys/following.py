@@ -1,0 +1,50 @@
+"""What a journey is: notes kept of a subject's events, and the facts that these notes make.
+
+`facts` is a function of the notes in order of event time, so the order of arrival cannot matter. A new event changes the
+notes; the facts that the change takes away are withdrawn and those that it adds are stated, each in the pane of its own
+instant. A journey keeps notes only as long as an event inside the grace could still change what they make.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from streams.events import Event
+from streams.sites import Site
+
+Note = tuple[Any, ...]
+"""What a journey remembers of one event: (event time ms, event id, …); plain values that msgpack can hold."""
+
+
+class Stated(NamedTuple):
+    """A fact, the instant whose pane it credits (ms), and its labels in the order of its fact type (None: unknown)."""
+
+    fact: Any
+    """A frozen struct: equal facts are the same fact."""
+    at: int
+    labels: tuple[str | None, ...]
+
+
+class Journey(Protocol):
+    """One kind of story that a subject's events tell."""
+
+    name: str
+    """Key of its notes in the subject's row: a contract."""
+    events: tuple[type[Event], ...]
+    """The events it follows."""
+
+    def note(self, event: Any, at: int, site: Site) -> Note | None:
+        """What to remember of an event at (repaired) event time `at`; None when the event says nothing to this journey."""
+
+    def facts(self, notes: Sequence[Note], site: Site) -> Iterable[Stated]:
+        """All facts that these notes (in order of time and id) make."""
+
+    def keep(self, notes: Sequence[Note], watermark: int, site: Site) -> Sequence[Note]:
+        """The notes an event inside the grace may still meet. What it drops takes its facts with it, and theirs alone:
+        facts(notes) = facts(kept) + facts(dropped)."""
+
+
+def changes(before: Iterable[Stated], after: Iterable[Stated]) -> tuple[list[Stated], list[Stated]]:
+    """What to withdraw and what to state, so that what stood before becomes what stands after."""
+    old, new = Counter(before), Counter(after)
+    return list((old - new).elements()), list((new - old).elements())
