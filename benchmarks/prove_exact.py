@@ -77,7 +77,7 @@ WORDS = (
     ("!", ".", " and the colour is nice.", ", which is terrible!!", " :)", " - would not buy again.", " 😍"),
 )
 MALFORMED: tuple[tuple[str, bytes | None], ...] = (
-    ("empty", b""), ("empty", None), ("empty", b"  \n"), ("bad_utf8", b'{"type": "\xff\xfe"}'), ("not_json", b"{not json"), ("wrong_type", b"[1, 2]"),
+    ("empty", b""), ("empty", None), ("empty", b"  \n"), ("not_utf8", b'{"type": "\xff\xfe"}'), ("not_json", b"{not json"), ("wrong_type", b"[1, 2]"),
     ("missing_field", b'{"id": "x", "site": "shop"}'), ("unknown_type", b'{"type": "page_seen", "id": "x"}'), ("too_large", b'"' + b"x" * 40_000 + b'"'),
 )  # fmt: skip
 

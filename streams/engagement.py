@@ -1,10 +1,10 @@
 """Fold facts into rows: the catalogue, compiled once, and the pane rows of one partition.
 
-Between two flushes facts are collected in *cells*, one per full label set and pane; a flush spreads each cell over the
-rows of its groupings and pane sizes. So an event touches one cell, however many rows its measures are read from.
+A fact credits one *series* for each grouping of its measures; a series holds a row per pane. Between two flushes only the
+differences are kept; a flush adds them to the rows, and what a minute gained to its day.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -16,17 +16,17 @@ from streams.kpis import KPIS, Kpi
 from streams.panes import GRACE, Pane, day_start
 from streams.sites import Sites
 
-CellKey = tuple[Any, ...]
-"""(site, pane start, label values in the fact's order)."""
-RowKey = tuple[Any, ...]
-"""(site, pane start, label values of the grouping)."""
+Labels = tuple[str, ...]
+Measured = tuple[int, ...]
+"""What one fact adds to each slot: a number, or its bucket of a histogram."""
 
 
 class Family:
     """Everything that follows from the catalogue for one fact type: its slots, its groupings, and how a fact is added.
 
-    `state(cell, fact)` and `withdraw(cell, fact)` add and take back one fact; both are generated, because the loop over
-    events can afford one call, not one per slot.
+    The functions on cells are generated, because the loop over events can afford one call, not one per slot:
+    `measure(fact)` says what a fact adds, `put(cell, new)` adds it, `take(cell, old)` takes it back,
+    `move(cell, old, new)` does both; `add(cell, other)`, `subtract(cell, other)` and `differ(old, new)` are for whole cells.
     """
 
     def __init__(self, fact: Fact, kpis: tuple[Kpi, ...]) -> None:
@@ -38,12 +38,17 @@ class Family:
         for kpi in kpis:
             self.indices[kpi.name] = tuple(self._index(slot, f"{kpi.name}.{number}") for number, slot in enumerate(kpi.value.slots()))
         groupings = dict.fromkeys(grouping for kpi in kpis for grouping in kpi.by)
-        self.groupings: tuple[tuple[str, ...], ...] = tuple(groupings)
-        self.state = self._compile("+")
-        self.withdraw = self._compile("-")
-        self.add = self._compile_sum("+")
-        """`add(into, cell)` adds one cell to another."""
-        self.subtract = self._compile_sum("-")
+        self.groupings: tuple[Labels, ...] = tuple(groupings)
+        self.measure: Callable[[Any], Measured] = self._compile_measure()
+        self.put = self._compile("cell, new", ["cell[#] += new[#]"], _counted("new[#]", "+"))
+        self.take = self._compile("cell, old", ["cell[#] -= old[#]"], _counted("old[#]", "-"))
+        self.move = self._compile(
+            "cell, old, new", ["cell[#] += new[#] - old[#]"], _inside("if new[#] != old[#]:", _counted("new[#]", "+") + _counted("old[#]", "-"))
+        )
+        self.add = self._compile("cell, other", ["cell[#] += other[#]"], _inside("for key, n in other[#].items():", _counted("key", "+", "n")))
+        self.subtract = self._compile("cell, other", ["cell[#] -= other[#]"], _inside("for key, n in other[#].items():", _counted("key", "-", "n")))
+        self.differ = self._compile_differ()
+        self.empty: Callable[[], Cell] = _define("", [f"return [{', '.join('{}' if slot.histogram else '0' for slot in self.slots)}]"])
 
     def _index(self, slot: Slot[Any], name: str) -> int:
         if slot not in self.slots:
@@ -51,39 +56,29 @@ class Family:
             self.slot_names.append(name)
         return self.slots.index(slot)
 
-    def _compile(self, sign: str) -> Callable[[Cell, Any], None]:
-        lines = ["def fold(cell, fact):"]
+    def _compile_measure(self) -> Callable[[Any], Measured]:
+        lines, values = [], []
         for index, slot in enumerate(self.slots):
-            if slot.histogram:
+            if slot.histogram:  # bucket_of, written out
                 lines += [
-                    f"    value = of{index}(fact); shift = value.bit_length() - {MANTISSA_BITS}",
-                    f"    bucket = value if shift <= 0 else (shift << {MANTISSA_BITS - 1}) + (value >> shift)  # bucket_of, written out",
-                    f"    histogram = cell[{index}]; left = histogram.get(bucket, 0) {sign} 1",
-                    "    if left: histogram[bucket] = left",
-                    "    else: del histogram[bucket]",
+                    f"value = of{index}(fact); shift = value.bit_length() - {MANTISSA_BITS}",
+                    f"bucket{index} = value if shift <= 0 else (shift << {MANTISSA_BITS - 1}) + (value >> shift)",
                 ]
-            else:
-                lines.append(f"    cell[{index}] {sign}= " + ("1" if slot.of is None else f"of{index}(fact)"))
-        names: dict[str, Any] = {f"of{index}": slot.of for index, slot in enumerate(self.slots)}
-        return _define(lines, names)
+            values.append(f"bucket{index}" if slot.histogram else "1" if slot.of is None else f"of{index}(fact)")
+        functions = {f"of{index}": slot.of for index, slot in enumerate(self.slots)}
+        return _define("fact", [*lines, f"return ({''.join(f'{value}, ' for value in values)})"], functions)
 
-    def _compile_sum(self, sign: str) -> Callable[[Cell, Cell], None]:
-        lines = ["def fold(into, cell):"]
-        for index, slot in enumerate(self.slots):
-            if slot.histogram:
-                lines += [
-                    f"    histogram = into[{index}]",
-                    f"    for bucket, count in cell[{index}].items():",
-                    f"        left = histogram.get(bucket, 0) {sign} count",
-                    "        if left: histogram[bucket] = left",
-                    "        else: del histogram[bucket]",
-                ]
-            else:
-                lines.append(f"    into[{index}] {sign}= cell[{index}]")
-        return _define(lines, {})
+    def _compile(self, parameters: str, number: list[str], histogram: list[str]) -> Callable[..., None]:
+        """A function that does the same to every slot; `#` stands for its index."""
+        lines = [(str(index), line) for index, slot in enumerate(self.slots) for line in (histogram if slot.histogram else number)]
+        return _define(parameters, [line.replace("#", index) for index, line in lines])
 
-    def empty(self) -> Cell:
-        return [{} if slot.histogram else 0 for slot in self.slots]
+    def _compile_differ(self) -> Callable[[Cell, Cell], Cell]:
+        histogram = (
+            "{key: left for key, n in new[#].items() if (left := n - old[#].get(key, 0))} | {key: -old[#][key] for key in old[#].keys() - new[#].keys()}"
+        )
+        values = [(histogram if slot.histogram else "new[#] - old[#]").replace("#", str(index)) for index, slot in enumerate(self.slots)]
+        return _define("old, new", [f"return [{', '.join(values)}]"])
 
     def arranged(self, cell: Cell, names: list[str]) -> Cell:
         """A stored cell in today's order of slots; slots the catalogue no longer has are dropped, new ones start at zero."""
@@ -93,11 +88,21 @@ class Family:
         return [stored.get(name, value) for name, value in zip(self.slot_names, self.empty(), strict=True)]
 
 
-def _define(lines: list[str], names: dict[str, Any]) -> Callable[[Cell, Any], None]:
-    """The function `fold` of these lines; the text is ours: slot numbers only."""
-    exec("\n".join(lines), names)
-    fold: Callable[[Cell, Any], None] = names["fold"]
-    return fold
+def _counted(bucket: str, sign: str, number: str = "1") -> list[str]:
+    """Lines that change one count of the histogram in slot `#`; a count of zero is no entry."""
+    return [f"left = cell[#].get({bucket}, 0) {sign} {number}", f"if left: cell[#][{bucket}] = left", f"else: cell[#].pop({bucket}, None)"]
+
+
+def _inside(head: str, lines: list[str]) -> list[str]:
+    return [head, *(f"    {line}" for line in lines)]
+
+
+def _define(parameters: str, lines: list[str], names: dict[str, Any] | None = None) -> Callable[..., Any]:
+    """A function of these lines; the text is ours: slot numbers only."""
+    scope = dict(names or {})
+    exec("\n".join([f"def compiled({parameters}):", *(f"    {line}" for line in lines)]), scope)
+    compiled: Callable[..., Any] = scope["compiled"]
+    return compiled
 
 
 def _compile_catalogue(kpis: tuple[Kpi, ...]) -> dict[type[Any], Family]:
@@ -108,196 +113,230 @@ FAMILIES = _compile_catalogue(KPIS)
 FAMILY_BY_NAME = {family.fact.name: family for family in FAMILIES.values()}
 
 
-class Row:
-    """Counters of one label set and pane, cumulative over the log of this partition."""
+class Row(msgspec.Struct, gc=False, eq=False):
+    """Counters of one series and pane, cumulative over the log of this partition, and the flush that last changed them."""
 
-    __slots__ = ("cell", "changed", "seq")
+    cell: Cell
+    seq: int
 
-    def __init__(self, cell: Cell, seq: int = 0) -> None:
-        self.cell = cell
-        self.changed = False
-        self.seq = seq
+
+class Series:
+    """One label set of a grouping, in one pane size: its rows by the start of their pane, and what they gained since the last flush."""
+
+    __slots__ = ("day", "fresh", "head", "labels", "rows", "site", "table", "tail")
+
+    def __init__(self, table: "Table", site: str, labels: Labels, day: "Series | None") -> None:
+        self.table = table
+        self.site = site
+        self.labels = labels
+        self.day = day
+        """The day series that takes over what this one gains."""
+        self.rows: dict[int, Row] = {}
+        self.fresh: dict[int, Cell] = {}
+        self.head, self.tail = encode_key(ROW, (*table.name, site), labels)
+
+    def open(self, pane: int) -> Cell:
+        """The difference of a pane that has none yet."""
+        if not self.fresh:
+            self.table.changed.append(self)
+        cell = self.fresh[pane] = self.table.family.empty()
+        return cell
+
+    def key(self, pane: int) -> bytes:
+        return b"%b%d%b" % (self.head, pane, self.tail)
 
 
 class Table:
-    """The rows of one family, grouping and pane size in one partition."""
+    """The series of one family, grouping and pane size in one partition."""
 
-    def __init__(self, family: Family, grouping: tuple[str, ...], size: Pane) -> None:
+    def __init__(self, family: Family, grouping: Labels, size: Pane, days: "Table | None") -> None:
         self.family = family
         self.grouping = grouping
         self.size = size
+        self.days = days
         self.name = (family.fact.name, int(size), ",".join(grouping))
         self.keep = GRACE[size] + family.fact.look_back
-        places = tuple(2 + family.fact.labels.index(label) for label in grouping)
-        self.pick: Callable[[CellKey], RowKey] = itemgetter(0, 1, *places)
-        self._add = family.add
-        self.rows: dict[RowKey, Row] = {}
-        self.changed: list[tuple[RowKey, Row]] = []
-        self.by_pane: dict[int, list[RowKey]] = {}
+        places = [1 + family.fact.labels.index(label) for label in grouping]
+        self.pick: Callable[[tuple[str, ...]], Labels] = itemgetter(*places) if len(places) > 1 else lambda key: (key[places[0]],)
+        """Values of the grouping's labels, from site and all labels of the fact."""
+        self.series: dict[tuple[str, Labels], Series] = {}
+        self.changed: list[Series] = []
         self.horizon = 0
         """Panes that end at or before this have been dropped."""
 
-    def add(self, key: CellKey, cell: Cell) -> None:
-        """Spread a cell's difference to the row of its grouping; a pane that is no longer kept is left alone."""
-        row_key = self.pick(key)
-        row = self.rows.get(row_key)
-        if row is None:
-            if row_key[1] + self.size <= self.horizon:
-                return
-            row = self.put(row_key, Row(self.family.empty()))
-        self._add(row.cell, cell)
-        if not row.changed:
-            row.changed = True
-            self.changed.append((row_key, row))
+    def of(self, site: str, labels: Labels) -> Series:
+        """The series of these values of the grouping's labels."""
+        series = self.series.get((site, labels))
+        if series is None:
+            series = self.series[site, labels] = Series(self, site, labels, None if self.days is None else self.days.of(site, labels))
+        return series
 
-    def put(self, key: RowKey, row: Row) -> Row:
-        self.rows[key] = row
-        self.by_pane.setdefault(key[1], []).append(key)
-        return row
-
-    def expire(self, watermark: int) -> Iterator[RowKey]:
+    def expire(self, watermark: int) -> Iterator[bytes]:
         """Drop the rows no event can correct any more; yields their keys."""
         horizon = watermark - self.keep
         if horizon <= self.horizon:
             return
         self.horizon = horizon
-        for start in [start for start in self.by_pane if start + self.size <= horizon]:
-            for key in self.by_pane.pop(start):
-                del self.rows[key]
-                yield key
+        last = horizon - self.size
+        for series in self.series.values():
+            for pane in [pane for pane in series.rows if pane <= last]:
+                del series.rows[pane]
+                yield series.key(pane)
 
 
-class Cells:
-    """Differences of one family since the last flush: `fine` for all its pane sizes, `coarse` for day panes only."""
+PLACES_KEPT = 50_000
 
-    __slots__ = ("coarse", "empty", "family", "fine", "state_fact", "withdraw_fact")
 
-    def __init__(self, family: Family) -> None:
+class Places(dict[tuple[str, ...], tuple[Series, ...]]):
+    """By site and all labels of a fact type: the series that such a fact credits, one for each grouping."""
+
+    def __init__(self, family: Family, tables: Iterable[Table]) -> None:
+        super().__init__()
         self.family = family
-        self.fine: dict[CellKey, Cell] = {}
-        self.coarse: dict[CellKey, Cell] = {}
-        self.empty = family.empty
-        self.state_fact = family.state
-        self.withdraw_fact = family.withdraw
+        self.tables = tuple(tables)
 
-    def state(self, key: CellKey, fact: object) -> None:
-        cell = self.fine.get(key)
-        if cell is None:
-            cell = self.fine[key] = self.empty()
-        self.state_fact(cell, fact)
+    def __missing__(self, key: tuple[str, ...]) -> tuple[Series, ...]:
+        if len(self) >= PLACES_KEPT:
+            self.clear()
+        place = self[key] = tuple([table.of(key[0], table.pick(key)) for table in self.tables])
+        return place
 
-    def withdraw(self, key: CellKey, fact: object) -> None:
-        cell = self.fine.get(key)
-        if cell is None:
-            cell = self.fine[key] = self.empty()
-        self.withdraw_fact(cell, fact)
+    def state(self, key: tuple[str, ...], pane: int, fact: Any) -> None:
+        """Add a fact to its pane in every series it credits."""
+        self.put(key, pane, self.family.measure(fact))
 
-    def state_coarse(self, key: CellKey, fact: object) -> None:
-        """State a fact in its day pane only (`key` holds the day's start)."""
-        self.state_fact(self.coarse.setdefault(key, self.empty()), fact)
+    def withdraw(self, key: tuple[str, ...], pane: int, fact: Any) -> None:
+        """Take a fact back."""
+        self.take(key, pane, self.family.measure(fact))
 
-    def withdraw_coarse(self, key: CellKey, fact: object) -> None:
-        self.withdraw_fact(self.coarse.setdefault(key, self.empty()), fact)
+    def put(self, key: tuple[str, ...], pane: int, new: Measured) -> None:
+        put = self.family.put
+        for series in self[key]:
+            put(series.fresh.get(pane) or series.open(pane), new)
+
+    def take(self, key: tuple[str, ...], pane: int, old: Measured) -> None:
+        take = self.family.take
+        for series in self[key]:
+            take(series.fresh.get(pane) or series.open(pane), old)
+
+    def move(self, key: tuple[str, ...], pane: int, old: Measured, new: Measured) -> None:
+        """Take back what a fact measured and add what it measures now."""
+        move = self.family.move
+        for series in self[key]:
+            move(series.fresh.get(pane) or series.open(pane), old, new)
 
 
-class PartialRow(NamedTuple):
-    """One changed row as it travels to the owner of its site: cumulative, so the receiver overwrites."""
+class PartialSeries(NamedTuple):
+    """Changed rows of one series as they travel to the owner of its site: cumulative, so the receiver overwrites."""
 
     fact: str
     size: int
     grouping: str
-    pane: int
-    labels: tuple[str, ...]
-    cell: Cell
+    labels: Labels
+    panes: dict[int, Any]
+    """Cells by the start of their pane (as msgpack)."""
 
 
 class PaneRows:
-    """All pane rows of one partition, and the cells that are about to change them."""
+    """All pane rows of one partition."""
 
     def __init__(self, sites: Sites) -> None:
         self.sites = sites
-        self.cells: dict[type[Any], Cells] = {fact_type: Cells(family) for fact_type, family in FAMILIES.items()}
         self.tables: dict[tuple[str, int, str], Table] = {}
-        self._fine: dict[type[Any], list[Table]] = {}
-        self._days: dict[type[Any], list[Table]] = {}
+        self.fine: dict[type[Any], Places] = {}
+        """Where facts are stated: in the finest panes of their type; their days follow at the flush."""
+        self.days: dict[type[Any], Places] = {}
+        """Where facts are stated that came too late for minutes."""
+        self._unpublished: list[tuple[Series, int]] = []
         for fact_type, family in FAMILIES.items():
-            tables = [Table(family, grouping, size) for size in family.fact.panes for grouping in family.groupings]
-            self.tables.update((table.name, table) for table in tables)
-            self._fine[fact_type] = [table for table in tables if table.size is family.fact.panes[0]]
-            self._days[fact_type] = [table for table in tables if table.size is Pane.DAY and table.size is not family.fact.panes[0]]
+            finest = family.fact.panes[0]
+            days = {grouping: Table(family, grouping, Pane.DAY, None) for grouping in family.groupings} if Pane.DAY in family.fact.panes[1:] else {}
+            fine = [Table(family, grouping, finest, days.get(grouping)) for grouping in family.groupings]
+            self.fine[fact_type], self.days[fact_type] = Places(family, fine), Places(family, days.values())
+            self.tables.update((table.name, table) for table in (*fine, *days.values()))
 
-    def spread(self) -> None:
-        """Move the collected differences from the cells to the rows."""
-        for fact_type, cells in self.cells.items():
-            if not cells.fine and not cells.coarse:
-                continue
-            days = self._days[fact_type]
-            coarse = cells.coarse
-            family_add = cells.family.add
-            for key, cell in cells.fine.items():
-                for table in self._fine[fact_type]:
-                    table.add(key, cell)
-                if days:
-                    day_key = (key[0], day_start(key[1], self.sites[key[0]].zone), *key[2:])
-                    day_cell = coarse.get(day_key)
-                    if day_cell is None:
-                        day_cell = coarse[day_key] = cells.empty()
-                    family_add(day_cell, cell)
-            for key, cell in coarse.items():
-                for table in days:
-                    table.add(key, cell)
-            cells.fine = {}
-            cells.coarse = {}
-
-    def drain(self, seq: int) -> tuple[list[tuple[bytes, bytes | None]], dict[str, list[PartialRow]]]:
+    def drain(self, seq: int) -> tuple[list[tuple[bytes, bytes | None]], dict[str, list[PartialSeries]]]:
         """Rows changed since the last call: encoded for the state topic, and as partials by site."""
-        self.spread()
-        encoded: list[tuple[bytes, bytes | None]] = []
-        partials: dict[str, list[PartialRow]] = {}
-        for table in self.tables.values():
-            if not table.changed:
+        rows: list[tuple[bytes, bytes | None]] = []
+        partials: dict[str, list[PartialSeries]] = {}
+        changed = self._add_up(seq)
+        head = b"\x92" + encode_value(seq)  # a pair: the sequence number, and the cell, which is encoded once for both
+        for series, panes in changed.items():
+            if not panes:
                 continue
-            fact, size, grouping = table.name
-            for key, row in table.changed:
-                row.changed = False
+            cells = {}
+            for pane, row in panes.items():
+                cell = encode_value(row.cell)
+                rows.append((series.key(pane), head + cell))
+                cells[pane] = msgspec.Raw(cell)
+            partials.setdefault(series.site, []).append(PartialSeries(*series.table.name, series.labels, cells))
+        return rows, partials
+
+    def _add_up(self, seq: int) -> dict[Series, dict[int, Row]]:
+        """Move the differences to the rows; returns the rows of each series that changed."""
+        found: dict[Series, dict[int, Row]] = {}
+        for series, pane in self._unpublished:
+            if (row := series.rows.get(pane)) is not None:
                 row.seq = seq
-                encoded.append((encode_row_key(table.name, key), encode_value((seq, row.cell))))
-                partials.setdefault(key[0], []).append(PartialRow(fact, size, grouping, key[1], key[2:], row.cell))
-            table.changed.clear()
-        return encoded, partials
+                found.setdefault(series, {})[pane] = row
+        self._unpublished = []
+        for table in self.tables.values():
+            changed, table.changed = table.changed, []
+            add, oldest = table.family.add, table.horizon - table.size
+            for series in changed:
+                fresh, series.fresh = series.fresh, {}
+                rows, panes = series.rows, found.setdefault(series, {})
+                for pane, cell in fresh.items():
+                    if series.day is not None:
+                        start = day_start(pane, self.sites[series.site].zone)
+                        add(series.day.fresh.get(start) or series.day.open(start), cell)
+                    row = rows.get(pane)
+                    if row is not None:
+                        add(row.cell, cell)
+                        row.seq = seq
+                    elif pane > oldest:  # else it is no longer kept
+                        row = rows[pane] = Row(cell, seq)
+                    else:
+                        continue
+                    panes[pane] = row
+        return found
 
     def expire(self, watermarks: dict[str, int]) -> Iterator[bytes]:
         """Drop rows behind the grace and look-back of their topics; yields the keys of their state rows."""
         for table in self.tables.values():
             known = [watermarks[topic] for topic in table.family.fact.topics if topic in watermarks]
             if known:
-                for key in table.expire(min(known)):
-                    yield encode_row_key(table.name, key)
+                yield from table.expire(min(known))
 
     def load(self, key: bytes, value: bytes, layout: dict[str, list[str]], published: int) -> None:
         """Take over one row; one whose partial may not have been published is published again by the next flush."""
-        fact, size, grouping, *row_key = decode_json(key[1:])
+        fact, size, grouping, site, pane, *labels = decode_json(key[1:])
         table = self.tables.get((fact, size, grouping))
         if table is None:
             return  # the catalogue no longer counts this
         seq, cell = decode_value(value)
-        row = table.put(tuple(row_key), Row(table.family.arranged(cell, layout.get(fact, table.family.slot_names)), seq))
+        series = table.of(site, tuple(labels))
+        series.rows[pane] = Row(table.family.arranged(cell, layout.get(fact, table.family.slot_names)), seq)
         if seq > published:
-            row.changed = True
-            table.changed.append((tuple(row_key), row))
+            self._unpublished.append((series, pane))
+
+    def changed(self) -> int:
+        """Rows the next flush will write, days not counted."""
+        return sum(len(series.fresh) for table in self.tables.values() for series in table.changed)
 
     def has_changes(self) -> bool:
-        return any(table.changed for table in self.tables.values())
+        return bool(self._unpublished) or any(table.changed for table in self.tables.values())
 
     def count(self) -> int:
-        return sum(len(table.rows) for table in self.tables.values())
+        return sum(len(series.rows) for table in self.tables.values() for series in table.series.values())
 
 
 ROW = b"p"
 
 
-def encode_row_key(table: tuple[str, int, str], key: RowKey) -> bytes:
-    return ROW + encode_json((*table, *key))
+def encode_key(kind: bytes, before: tuple[str | int, ...], labels: Labels) -> tuple[bytes, bytes]:
+    """What stands before and after the pane in a row's key: a kind and a JSON list of names, pane, and labels."""
+    return kind + encode_json(before)[:-1] + b",", b"," + encode_json(labels)[1:] if labels else b"]"
 
 
 encode_json = msgspec.json.Encoder().encode

@@ -32,7 +32,7 @@ class Reason(StrEnum):
     UNSUPPORTED_ENCODING = "unsupported_encoding"
     TOO_LARGE = "too_large"
     EMPTY = "empty"
-    BAD_UTF8 = "bad_utf8"
+    NOT_UTF8 = "not_utf8"
     NOT_JSON = "not_json"
     TOO_DEEP = "too_deep"
     WRONG_TYPE = "wrong_type"
@@ -892,7 +892,7 @@ def _read(raw: bytes | None) -> str:
     try:
         return raw.decode()
     except UnicodeDecodeError as error:
-        raise _FormatError(Reason.BAD_UTF8, "$", f"Not UTF-8 at byte {error.start}.") from None
+        raise _FormatError(Reason.NOT_UTF8, "$", f"Not UTF-8 at byte {error.start}.") from None
 
 
 def _parse(text: str) -> dict[str, Any]:

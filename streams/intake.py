@@ -8,14 +8,14 @@ log, so a restart gives the same one.
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from xxhash import xxh3_64_intdigest
 
 from streams import events as e
 from streams.admission import BotFilter, Counts, SeenIds, add
-from streams.engagement import PaneRows, PartialRow
+from streams.engagement import Measured, PaneRows, PartialSeries
 from streams.facts import DailyVisitor, Mention, MonthlyVisitor, Presence, TextJudged, WeeklyVisitor
 from streams.flow import Message, Record
 from streams.journeys import reviews, sessions, visits
@@ -65,6 +65,15 @@ Step = tuple[int, str, int, type[e.Event], bool, bool, str, str, str | None, str
 their labels, source, route."""
 
 
+class Touched(NamedTuple):
+    """What a session stated before it was touched: the labels and pane it credits, and what it adds; None: it counted nowhere."""
+
+    site: str
+    key: tuple[str, ...]
+    pane: int
+    measured: Measured | None
+
+
 class Intake:
     """What one partition of the four event topics adds up to. `counts` and `newest` go into the stamp."""
 
@@ -79,8 +88,8 @@ class Intake:
         of now is not to be asked: one flush may hold more than a day of event time."""
         self.pending: dict[str, list[Step]] = {}
         """Website events since the last flush, by subject: settled together, so that a busy subject is looked up once."""
-        self.touched: dict[Session, str] = {}
-        """Sessions changed since the last flush: withdrawn when first touched, stated anew by the flush."""
+        self.touched: dict[Session, Touched] = {}
+        """Sessions changed since the last flush, with what they had stated before: the flush moves them on."""
         self.rows = PaneRows(sites)
         self.seen = SeenIds()
         self.bots = BotFilter()
@@ -91,15 +100,13 @@ class Intake:
         self.labels: dict[tuple[str, str], list[str]] = {}
         self.changed_labels: set[tuple[str, str]] = set()
         self._label_cache: dict[tuple[str, str, str], str] = {}
-        self._page_cache: dict[tuple[str, str, str | None, str | None], tuple[str, str]] = {}
+        self._source_cache: dict[tuple[str, str | None, str | None], str] = {}
+        self._route_cache: dict[tuple[str, str], str] = {}
         self._context_cache: dict[tuple[str, str | None, str | None], tuple[str, str]] = {}
-        self._views = self.rows.cells[e.PageViewed]
-        self._presence = self.rows.cells[Presence]
-        self._sessions = self.rows.cells[Session]
-        self._reviews = self.rows.cells[Review]
-        self._mentions = self.rows.cells[Mention]
-        self._texts = self.rows.cells[TextJudged]
-        self._visitors = {period: self.rows.cells[fact] for period, fact in VISITORS.items()}
+        self._views = self.rows.fine[e.PageViewed]
+        self._presence = self.rows.fine[Presence]
+        self._sessions = self.rows.fine[Session]
+        self._visitors = {period: self.rows.fine[fact] for period, fact in VISITORS.items()}
         self._must_ask = not all(site.consent.analytics for site in (sites.default, *sites.named.values()))
         """Whether some site does not take consent to analytics for granted."""
         self._swept = 0
@@ -288,13 +295,18 @@ class Intake:
             self._label_cache[key] = known
         return known
 
-    def _page(self, site: str, path: str, referrer: str | None, medium: str | None) -> tuple[str, str]:
-        """Source class and route of a page view."""
-        settings = self.sites[site]
-        known = (source_of(referrer, medium, settings), self._label(site, "route", route_of(path, settings)))
-        if len(self._page_cache) >= CACHED:
-            self._page_cache.clear()
-        self._page_cache[site, path, referrer, medium] = known
+    def _source(self, site: str, referrer: str | None, medium: str | None) -> str:
+        """Source class of a page view."""
+        if len(self._source_cache) >= CACHED:
+            self._source_cache.clear()
+        known = self._source_cache[site, referrer, medium] = source_of(referrer, medium, self.sites[site])
+        return known
+
+    def _route(self, site: str, path: str) -> str:
+        """Route of a page view."""
+        if len(self._route_cache) >= CACHED:
+            self._route_cache.clear()
+        known = self._route_cache[site, path] = self._label(site, "route", route_of(path, self.sites[site]))
         return known
 
     # --- journeys ----------------------------------------------------------------------------------------------------
@@ -340,12 +352,14 @@ class Intake:
         kind = type(event)
         if kind is e.PageViewed:
             campaign = event.campaign  # type: ignore[attr-defined]
-            place = (site, event.path, event.referrer, None if campaign is None else campaign.medium)  # type: ignore[attr-defined]
-            source, route = self._page_cache.get(place) or self._page(*place)
+            referrer, path = event.referrer, event.path  # type: ignore[attr-defined]
+            medium = None if campaign is None else campaign.medium
+            source = self._source_cache.get((site, referrer, medium)) or self._source(site, referrer, medium)
+            route = self._route_cache.get((site, path)) or self._route(site, path)
             if level == FINE:
-                self._views.state((site, at - at % MINUTE, segment, channel, source, route), event)
+                self._views.state((site, segment, channel, source, route), at - at % MINUTE, event)
             else:
-                self._views.state_coarse((site, day_start(at, self.sites[site].zone), segment, channel, source, route), event)
+                self.rows.days[kind].state((site, segment, channel, source, route), day_start(at, self.sites[site].zone), event)
         step = (at, event.id, level, kind, own_segment is not None, own_channel is not None, segment, channel, source, route)
         steps = self.pending.get(key)
         if steps is None:
@@ -373,7 +387,7 @@ class Intake:
                 else:
                     self._carry(subject, site, at, event_id, segment)
             if kind is e.PageViewed and at // DAY != day:  # later on the same day as a known first view nothing changes
-                self._place_first_view(subject, site, FirstView(at, event_id, 0, segment, channel, source))
+                self._place_first_view(subject, site, FirstView(at, event_id, 0, segment, channel, source or UNKNOWN))
                 day = at // DAY if self.sites[site].zone is UTC else -1
             if level == FINE:
                 seen = (at, event_id, segment)
@@ -408,8 +422,8 @@ class Intake:
         minute, before = at // MINUTE, subject.seen // MINUTE
         if minute != before or segment != subject.seen_segment:
             if subject.seen_segment is not None:
-                self._presence.withdraw((site, before * MINUTE, subject.seen_segment), None)
-            self._presence.state((site, minute * MINUTE, segment), None)
+                self._presence.withdraw((site, subject.seen_segment), before * MINUTE, None)
+            self._presence.state((site, segment), minute * MINUTE, None)
             subject.seen_segment = segment
         subject.seen = at
         subject.seen_id = event_id
@@ -420,7 +434,7 @@ class Intake:
         absorbed, result = sessions.place(known, visit) if known else ([], sessions.opened_by(visit))
         for session in absorbed:
             self._touch(session, site)
-            del self.touched[session]
+            self._restate(self.touched.pop(session), None)
         if known:
             kept = [session for session in known if session not in absorbed and not sessions.is_settled(session, self._settled_at)]
             subject.sessions = sorted([*kept, result], key=_by_start)
@@ -428,7 +442,7 @@ class Intake:
             subject.sessions = [result]
         if result.segment is None:
             result.carried = subject.carried(result.start, result.first)
-        self.touched[result] = site
+        self.touched[result] = Touched(site, (), 0, None)
 
     def _fill_labels(self, session: Session, moment: Moment, channel: str | None, source: str | None, route: str | None) -> None:
         """Labels a session did not have before its latest event."""
@@ -438,11 +452,28 @@ class Intake:
                 session.later = {**(session.later or {}), label: moment}
 
     def _touch(self, session: Session, site: str) -> None:
-        """Before a session changes for the first time since the last flush, its fact is withdrawn."""
+        """Before a session changes for the first time since the last flush, remember what it stated."""
         if session not in self.touched:
-            self.touched[session] = site
-            if session.pages:
-                self._sessions.withdraw(_session_key(session, site), session)
+            self.touched[session] = self._statement(session, site)
+
+    def _statement(self, session: Session, site: str) -> Touched:
+        """What a session states as it is."""
+        if not session.pages:
+            return Touched(site, (), 0, None)
+        labels = (session.segment or session.carried or UNKNOWN, session.channel or UNKNOWN, session.source or "direct", session.route or UNKNOWN)
+        return Touched(site, (site, *labels), session.start - session.start % QUARTER_HOUR, self._sessions.family.measure(session))
+
+    def _restate(self, before: Touched, after: Touched | None) -> None:
+        """Withdraw what a session stated and state what it states now."""
+        _, key, pane, old = before
+        new = None if after is None else after.measured
+        if old is not None and after is not None and new is not None and after.key == key and after.pane == pane:
+            self._sessions.move(key, pane, old, new)
+            return
+        if old is not None:
+            self._sessions.take(key, pane, old)
+        if after is not None and new is not None:
+            self._sessions.put(after.key, after.pane, new)
 
     def _place_first_view(self, subject: Subject, site: str, new: FirstView) -> None:
         """A page view may be the first of its day, week or month: then it is credited, and what it displaces is withdrawn."""
@@ -453,14 +484,13 @@ class Intake:
             day = day_start(new.at, zone)
             new.periods = sum(visits.PERIODS)
             views.append(new)
-            for period, cells in self._visitors.items():
-                cells.state((site, visits.period_start(period, day, zone), new.segment, new.channel, new.source), new)
+            for period, places in self._visitors.items():
+                places.state((site, *new.labels), visits.period_start(period, day, zone), new)
             return
         for period, start, displaced in visits.place(views, new, zone):
-            cells = self._visitors[period]
             if displaced is not None:
-                cells.withdraw((site, start, displaced.segment, displaced.channel, displaced.source), displaced)
-            cells.state((site, start, new.segment, new.channel, new.source), new)
+                self._visitors[period].withdraw((site, *displaced.labels), start, displaced)
+            self._visitors[period].state((site, *new.labels), start, new)
         if len(views) > 1:
             subject.views = sorted((view for view in views if view is new or not visits.is_settled(view, self._settled_at, zone)), key=_moment_of)
 
@@ -472,7 +502,7 @@ class Intake:
             return
         segment = self._label(event.site, "segment", event.segment)
         network = self._label(event.site, "network", event.network)
-        self._state(self._mentions, event.site, at, level, (segment, network, brand), Mention(own))
+        self._state(event.site, at, level, (segment, network, brand), Mention(own))
         if own:
             self._judge_text(event, subject, at, level, segment, network)
 
@@ -484,7 +514,7 @@ class Intake:
     def _judge_text(self, event: Any, subject: Subject | None, at: int, level: int, segment: str, network: str) -> None:
         judged = self._judge(event, subject, at)
         if judged is not None:
-            self._state(self._texts, event.site, at, level, (segment, ORIGINS[type(event)], network), judged)
+            self._state(event.site, at, level, (segment, ORIGINS[type(event)], network), judged)
 
     def _judge(self, event: Any, subject: Subject | None, at: int) -> TextJudged | None:
         """Sentiment of an event's text; None without a text or without consent to scoring it."""
@@ -498,14 +528,12 @@ class Intake:
         sentiment = judge(text, getattr(event, "language", None))
         return TextJudged(str(sentiment.label), sentiment.compound)
 
-    def _state(self, cells: Any, site: str, at: int, level: int, labels: tuple[Any, ...], fact: object, withdraw: bool = False) -> None:
+    def _state(self, site: str, at: int, level: int, labels: tuple[str, ...], fact: object, withdraw: bool = False) -> None:
         """State (or withdraw) a fact of a minute family in all its panes, or in its day pane only when it was partly late."""
-        if level == FINE:
-            key = (site, at - at % MINUTE, *labels)
-            (cells.withdraw if withdraw else cells.state)(key, fact)
-        else:
-            key = (site, day_start(at, self.sites[site].zone), *labels)
-            (cells.withdraw_coarse if withdraw else cells.state_coarse)(key, fact)
+        fine = level == FINE
+        places = (self.rows.fine if fine else self.rows.days)[type(fact)]
+        pane = at - at % MINUTE if fine else day_start(at, self.sites[site].zone)
+        (places.withdraw if withdraw else places.state)((site, *labels), pane, fact)
 
     def _follow_review(self, event: e.ReviewPosted, key: str, subject: Subject | None, at: int, level: int) -> None:
         subject = self._mark(key, subject, at)
@@ -537,10 +565,10 @@ class Intake:
     def _state_review(self, site: str, review: Review, withdraw: bool = False) -> None:
         level = FINE if review.fine else DAYS_ONLY
         labels = (review.segment, review.source, review.product or UNKNOWN)
-        self._state(self._reviews, site, review.first, level, labels, review, withdraw)
+        self._state(site, review.first, level, labels, review, withdraw)
         if review.sentiment is not None:
             text = TextJudged(review.sentiment, review.compound)
-            self._state(self._texts, site, review.first, level, (review.segment, "review", UNKNOWN), text, withdraw)
+            self._state(site, review.first, level, (review.segment, "review", UNKNOWN), text, withdraw)
 
     def _carry_if_any(self, event: e.Event, key: str, subject: Subject | None, at: int) -> None:
         if event.segment is not None:
@@ -560,15 +588,14 @@ class Intake:
 
     # --- flush and recovery ------------------------------------------------------------------------------------------
 
-    def drain(self, seq: int) -> tuple[list[tuple[bytes, bytes | None]], dict[str, list[PartialRow]]]:
+    def drain(self, seq: int) -> tuple[list[tuple[bytes, bytes | None]], dict[str, list[PartialSeries]]]:
         """State rows and partials of all that changed since the last call."""
         for key, steps in self.pending.items():
             self._settle(key, steps)
         self.pending = {}
         self._settled_at = self.newest.get("website", 0) - WATERMARK_DELAY
-        for session, site in self.touched.items():
-            if session.pages:
-                self._sessions.state(_session_key(session, site), session)
+        for session, before in self.touched.items():
+            self._restate(before, self._statement(session, before.site))
         self.touched.clear()
         rows: list[tuple[bytes, bytes | None]] = [(SUBJECT_ROW + key.encode(), encode_subject(subject)) for key, subject in self.changed.items()]
         self.changed.clear()
@@ -647,14 +674,6 @@ def _by_start(session: Session) -> tuple[int, str]:
 
 def _expiry(subject: Subject | bytes) -> int:
     return decode_expiry(subject).expires if isinstance(subject, bytes) else subject.expires
-
-
-def _session_key(session: Session, site: str) -> tuple[Any, ...]:
-    start = session.start
-    return (
-        site, start - start % QUARTER_HOUR, session.segment or session.carried or UNKNOWN, session.channel or UNKNOWN, session.source or "direct",
-        session.route or UNKNOWN,
-    )  # fmt: skip
 
 
 def _brand(event: e.MentionPosted, site: Site) -> tuple[bool, str | None]:

@@ -3,13 +3,13 @@
 A function of the log: rows and stamp are drained together, so whoever loads them goes on right behind the stamp.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 
 from streams.admission import Counts, add, unaccounted
-from streams.engagement import layout
+from streams.engagement import PartialSeries, layout
 from streams.events import DECODERS
 from streams.flow import Flush, Message, Record
 from streams.intake import Intake
@@ -43,7 +43,7 @@ class Partition:
     def changed(self) -> int:
         """Rows the next flush would write, at least."""
         intake = self.intake
-        return len(intake.changed) + len(intake.pending) + len(self.rollups.changed) + sum(2 * len(cells.fine) for cells in intake.rows.cells.values())
+        return len(intake.changed) + len(intake.pending) + len(self.rollups.changed) + intake.rows.changed()
 
     def apply(self, topic: str, records: Sequence[Record]) -> int:
         """Apply what is new of a batch; returns how many records were."""
@@ -90,9 +90,9 @@ class Partition:
         self._published = self.seq
         watermark = self.watermark()
         after = [
-            Message(ROLLUPS, site.encode(), encode_partial(Partial(site, self.partition, self.seq, watermark, changed[start : start + ROWS_PER_PARTIAL])))
+            Message(ROLLUPS, site.encode(), encode_partial(Partial(site, self.partition, self.seq, watermark, some)))
             for site, changed in partials.items()
-            for start in range(0, len(changed), ROWS_PER_PARTIAL)
+            for some in _portions(changed)
         ]
         return Flush(failed, rows, after)
 
@@ -122,8 +122,24 @@ class Partition:
                 add(total, name, number)
         return {
             "counts": self.intake.counts, "unaccounted": unaccounted(total), "newest": self.intake.newest, "subjects": len(self.intake.subjects),
-            "pane_rows": self.intake.rows.count(), "rollup_rows": len(self.rollups.parts), "ids": len(self.intake.seen.ids),
+            "pane_rows": self.intake.rows.count(), "rollup_rows": self.rollups.count(), "ids": len(self.intake.seen.ids),
         }  # fmt: skip
+
+
+def _portions(changed: list[PartialSeries]) -> Iterator[list[PartialSeries]]:
+    """The series in lists of at most 500 rows, so that no message grows too large."""
+    some: list[PartialSeries] = []
+    room = ROWS_PER_PARTIAL
+    for series in changed:
+        panes = list(series.panes.items())
+        while panes:
+            some.append(series._replace(panes=dict(panes[:room])))
+            panes, room = panes[room:], room - len(some[-1].panes)
+            if not room:
+                yield some
+                some, room = [], ROWS_PER_PARTIAL
+    if some:
+        yield some
 
 
 _encode = msgspec.msgpack.Encoder().encode

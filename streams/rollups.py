@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from streams.aggregates import Cell, copy_cell, is_empty
-from streams.engagement import FAMILIES, FAMILY_BY_NAME, Family, PartialRow, decode_json, encode_json, encode_value
+from streams.engagement import FAMILIES, FAMILY_BY_NAME, Family, PartialSeries, decode_json, encode_json, encode_key, encode_value
 from streams.facts import Presence
 from streams.flow import Message
 from streams.kpis import Kpi, Live, Window
@@ -23,7 +23,6 @@ IDLE_AFTER = 30 * SECOND
 KEPT = {Pane.MINUTE: 26 * HOUR, Pane.QUARTER_HOUR: 15 * DAY, Pane.DAY: 400 * DAY}
 """How long the owner of a site keeps panes: the longest window, and history."""
 ROLLUP_ROW, SITE_ROW = b"r", b"w"
-PRESENCE = FAMILIES[Presence].fact.name
 
 
 class Partial(msgspec.Struct, array_like=True):
@@ -33,7 +32,7 @@ class Partial(msgspec.Struct, array_like=True):
     partition: int
     seq: int
     watermark: int
-    rows: list[PartialRow]
+    series: list[PartialSeries]
 
 
 encode_partial = msgspec.msgpack.Encoder().encode
@@ -44,7 +43,7 @@ class _WirePartial(msgspec.Struct, array_like=True):
     partition: int
     seq: int
     watermark: int
-    rows: list[tuple[str, int, str, int, list[str], list[int | dict[int, int]]]]
+    series: list[tuple[str, int, str, tuple[str, ...], dict[int, list[int | dict[int, int]]]]]
 
 
 _decode_partial = msgspec.msgpack.Decoder(_WirePartial).decode
@@ -65,14 +64,19 @@ Clock = tuple[Window, int]
 class Series:
     """Panes of one fact type, pane size and label set of a site, and the running sums of its windows."""
 
-    __slots__ = ("family", "grouping", "kpis", "labels", "panes", "size", "spans", "stale", "sums")
+    __slots__ = ("family", "grouping", "head", "kpis", "labels", "panes", "parts", "size", "spans", "stale", "sums", "tail")
 
-    def __init__(self, family: Family, size: Pane, grouping: tuple[str, ...], labels: tuple[str, ...]) -> None:
+    def __init__(self, site: str, family: Family, size: Pane, grouping: tuple[str, ...], labels: tuple[str, ...]) -> None:
         self.family = family
         self.size = size
         self.grouping = grouping
+        """Empty for the total over all labels, which follows from the others."""
         self.labels = labels
+        self.head, self.tail = encode_key(ROLLUP_ROW, (site, family.fact.name, int(size), ",".join(grouping)), labels)
+        self.parts: dict[int, dict[int, tuple[int, Cell]]] = {}
+        """Per pane the latest cell of each source partition, with its flush number."""
         self.panes: dict[int, Cell] = {}
+        """Per pane the sum of its parts."""
         self.kpis = tuple(kpi for kpi in family.kpis if not grouping or grouping in kpi.by)
         self.sums: dict[Span, Cell] = {}
         self.spans: dict[Clock, Span] = {}
@@ -80,13 +84,17 @@ class Series:
         self.stale = True
         """Whether a pane of a window changed since the last reading."""
 
+    def key(self, pane: int) -> bytes:
+        return b"%b%d%b" % (self.head, pane, self.tail)
+
     def change(self, pane: int, difference: Cell) -> None:
         """Add a difference to a pane and to every window that holds it."""
+        add = self.family.add
         cell = self.panes.get(pane)
         if cell is None:
-            cell = self.panes[pane] = self.family.empty()
-        add = self.family.add
-        add(cell, difference)
+            self.panes[pane] = copy_cell(difference)
+        else:
+            add(cell, difference)
         for span, total in self.sums.items():
             if span.start <= pane < span.end:
                 add(total, difference)
@@ -160,9 +168,8 @@ class Rollups:
     def __init__(self, sites: Sites) -> None:
         self.sites = sites
         self.books: dict[str, SiteBook] = {}
-        self.parts: dict[bytes, dict[int, tuple[int, Cell]]] = {}
-        """Per row the latest cell of each source partition, with its flush number."""
-        self.changed: set[bytes] = set()
+        self.changed: set[tuple[Series, int]] = set()
+        """Series and panes with new parts since the last flush."""
         self.changed_books: set[str] = set()
         self._swept: dict[str, int] = {}
         self._dropped: list[bytes] = []
@@ -178,23 +185,10 @@ class Rollups:
         book = self.books.get(site)
         if book is None:
             book = self.books[site] = SiteBook(site)
-        for fact, size, grouping, pane, labels, cell in partial.rows:
+        for fact, size, grouping, labels, panes in partial.series:
             family = FAMILY_BY_NAME.get(fact)
-            if family is None or pane + size < book.watermark - KEPT[Pane(size)]:
-                continue
-            key = ROLLUP_ROW + encode_json((site, fact, size, grouping, pane, *labels))
-            parts = self.parts.setdefault(key, {})
-            seq, known = parts.get(partial.partition, (-1, None))
-            if partial.seq <= seq:
-                continue
-            difference = copy_cell(cell)
-            if known is not None:
-                family.subtract(difference, known)
-            parts[partial.partition] = (partial.seq, cell)
-            if fact == PRESENCE:
-                book.newest = max(book.newest, pane)
-            self.changed.add(key)
-            self._change(book, family, Pane(size), grouping, tuple(labels), pane, difference)
+            if family is not None:
+                self._merge_series(book, family, Pane(size), tuple(grouping.split(",")), labels, partial.partition, partial.seq, panes)
         book.stale = True
         if partial.watermark > book.watermarks.get(partial.partition, -1):
             book.watermarks[partial.partition] = partial.watermark
@@ -202,13 +196,32 @@ class Rollups:
                 book.heard[partial.partition] = self.now
         self.changed_books.add(site)
 
-    def _change(self, book: SiteBook, family: Family, size: Pane, grouping: str, labels: tuple[str, ...], pane: int, difference: Cell) -> None:
-        names = tuple(grouping.split(","))
-        _series(book, family, size, names, labels).change(pane, difference)
-        if names == family.groupings[0]:  # the total is the sum over any grouping
-            _series(book, family, size, (), ()).change(pane, difference)
+    def _merge_series(
+        self, book: SiteBook, family: Family, size: Pane, grouping: tuple[str, ...], labels: tuple[str, ...], partition: int, seq: int, panes: dict[int, Cell]
+    ) -> None:
+        series, whole = _series(book, family, size, grouping, labels), _whole(book, family, size, grouping)
+        oldest = book.watermark - KEPT[size] - size
+        for pane, cell in panes.items():
+            if pane < oldest:
+                continue
+            parts = series.parts.setdefault(pane, {})
+            known = parts.get(partition)
+            if known is not None and seq <= known[0]:
+                continue
+            parts[partition] = (seq, cell)
+            difference = cell if known is None else family.differ(known[1], cell)
+            series.change(pane, difference)
+            if whole is not None:
+                whole.change(pane, difference)
+            self.changed.add((series, pane))
+            if family is FAMILIES[Presence] and pane > book.newest:
+                book.newest = pane
 
     # --- reading -----------------------------------------------------------------------------------------------------
+
+    def count(self) -> int:
+        """Rows held."""
+        return sum(len(series.parts) for book in self.books.values() for series in book.series.values())
 
     def tick(self, now: float) -> list[Message]:
         """Readings that changed, one message per site; `now` in monotonic seconds."""
@@ -329,11 +342,9 @@ class Rollups:
             horizon = watermark - KEPT[series.size] - series.size
             for pane in [pane for pane in series.panes if pane < horizon]:
                 del series.panes[pane]
-                if series.grouping:
-                    key = ROLLUP_ROW + encode_json((book.name, series.family.fact.name, int(series.size), ",".join(series.grouping), pane, *series.labels))
-                    if self.parts.pop(key, None) is not None:
-                        self._dropped.append(key)
-                        self.changed.discard(key)
+                if series.parts.pop(pane, None) is not None:
+                    self._dropped.append(series.key(pane))
+                    self.changed.discard((series, pane))
             if not series.panes:
                 del book.series[name]
                 for stale in [key for key in book.published if key[1] == series.grouping and key[2] == series.labels and FAMILY_OF[key[0]] is series.family]:
@@ -343,7 +354,7 @@ class Rollups:
 
     def drain(self) -> list[tuple[bytes, bytes | None]]:
         """State rows of what changed since the last call."""
-        rows: list[tuple[bytes, bytes | None]] = [(key, encode_value(self.parts[key])) for key in self.changed]
+        rows: list[tuple[bytes, bytes | None]] = [(series.key(pane), encode_value(series.parts[pane])) for series, pane in self.changed]
         rows += [(key, None) for key in self._dropped]
         for site in self.changed_books:
             book = self.books[site]
@@ -366,18 +377,26 @@ class Rollups:
                     continue
                 book = self.books.setdefault(site, SiteBook(site))
                 names = layout.get(fact, family.slot_names)
-                parts = {partition: (seq, family.arranged(cell, names)) for partition, (seq, cell) in _decode_parts(value).items()}
-                self.parts[key] = parts
+                keys = tuple(grouping.split(","))
+                series, whole = _series(book, family, Pane(size), keys, tuple(labels)), _whole(book, family, Pane(size), keys)
+                parts = series.parts[pane] = {partition: (seq, family.arranged(cell, names)) for partition, (seq, cell) in _decode_parts(value).items()}
                 for _, cell in parts.values():
-                    self._change(book, family, Pane(size), grouping, tuple(labels), pane, cell)
+                    series.change(pane, cell)
+                    if whole is not None:
+                        whole.change(pane, cell)
 
 
 def _series(book: SiteBook, family: Family, size: Pane, grouping: tuple[str, ...], labels: tuple[str, ...]) -> Series:
     key = (family.fact.name, int(size), grouping, labels)
     series = book.series.get(key)
     if series is None:
-        series = book.series[key] = Series(family, size, grouping, labels)
+        series = book.series[key] = Series(book.name, family, size, grouping, labels)
     return series
+
+
+def _whole(book: SiteBook, family: Family, size: Pane, grouping: tuple[str, ...]) -> Series | None:
+    """The total over all labels, where this grouping is the one it is summed from (any would do)."""
+    return _series(book, family, size, (), ()) if grouping == family.groupings[0] else None
 
 
 def _is_news(book: SiteBook, reading: Reading) -> bool:

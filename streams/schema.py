@@ -131,7 +131,7 @@ _REASONS: Final[dict[Reason, str]] = {
     Reason.UNSUPPORTED_ENCODING: "the record's headers name an encoding that is not read",
     Reason.TOO_LARGE: f"more than {MAX_EVENT_BYTES:,} bytes",
     Reason.EMPTY: "no bytes, only blanks, or a tombstone",
-    Reason.BAD_UTF8: "the bytes are not UTF-8",
+    Reason.NOT_UTF8: "the bytes are not UTF-8",
     Reason.NOT_JSON: "malformed; also a byte order mark, NaN, Infinity, half of a surrogate pair",
     Reason.TOO_DEEP: f"nested deeper than {MAX_DEPTH} levels",
     Reason.WRONG_TYPE: "not an object, or a field of another type; `5.0` is no integer, `null` stands for absence in optional fields only",

@@ -20,7 +20,7 @@ SEGMENT_RUNS = 8
 CONSENT_CHANGES = 16
 
 
-class SegmentRun(msgspec.Struct, array_like=True, eq=False):
+class SegmentRun(msgspec.Struct, array_like=True, eq=False, gc=False):
     """From when to when (time and id of event) a subject was seen to carry a segment."""
 
     since: tuple[int, str]
@@ -28,14 +28,14 @@ class SegmentRun(msgspec.Struct, array_like=True, eq=False):
     segment: str
 
 
-class ConsentChange(msgspec.Struct, array_like=True, eq=False):
+class ConsentChange(msgspec.Struct, array_like=True, eq=False, gc=False):
     at: int
     id: str
     purpose: str
     granted: bool
 
 
-class Subject(msgspec.Struct, array_like=True, eq=False):
+class Subject(msgspec.Struct, array_like=True, eq=False, gc=False):
     """State of one subject; instants in ms. `expires` comes first so that a sweep reads it without the rest."""
 
     expires: int = 0

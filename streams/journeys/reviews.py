@@ -12,7 +12,7 @@ MICRO = 1_000_000
 """Stars are summed as integers of a millionth of a star."""
 
 
-class Review(msgspec.Struct, array_like=True, eq=False):
+class Review(msgspec.Struct, array_like=True, eq=False, gc=False):
     """A review as it stands: content of its latest event, pane of its earliest."""
 
     first: int
@@ -24,7 +24,7 @@ class Review(msgspec.Struct, array_like=True, eq=False):
     """Latest event (time, id): the one whose content stands."""
     source: str
     product: str | None
-    segment: str | None
+    segment: str
     micro_stars: int | None
     """Rating scaled to five stars, in millionths; None without a rating."""
     sentiment: str | None

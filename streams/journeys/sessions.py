@@ -24,7 +24,7 @@ class Moment(NamedTuple):
     id: str
 
 
-class Session(msgspec.Struct, array_like=True, eq=False):
+class Session(msgspec.Struct, array_like=True, eq=False, gc=False):
     """Summary of one cluster of events. Without a page view it is not (yet) a session and counts nowhere."""
 
     start: int

@@ -10,15 +10,19 @@ DAILY, WEEKLY, MONTHLY = 1, 2, 4
 PERIODS = (DAILY, WEEKLY, MONTHLY)
 
 
-class FirstView(msgspec.Struct, array_like=True, eq=False):
+class FirstView(msgspec.Struct, array_like=True, eq=False, gc=False):
     """The earliest page view of a subject in one or more calendar periods (`periods`: sum of DAILY, WEEKLY, MONTHLY)."""
 
     at: int
     id: str
     periods: int
-    segment: str | None
-    channel: str | None
-    source: str | None
+    segment: str
+    channel: str
+    source: str
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return (self.segment, self.channel, self.source)
 
 
 def period_start(period: int, day: int, zone: tzinfo) -> int:

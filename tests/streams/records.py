@@ -76,7 +76,13 @@ def totals(state: Intake) -> dict[str, int]:
 def pane_rows(state: Intake) -> dict[tuple[Any, ...], list[Any]]:
     """All pane rows that count something: (fact, size, grouping, site, pane, labels…) → slots."""
     state.drain(10**6)
-    return {(*name, *key): row.cell for name, table in state.rows.tables.items() for key, row in table.rows.items() if not is_empty(row.cell)}
+    return {
+        (*name, site, pane, *labels): row.cell
+        for name, table in state.rows.tables.items()
+        for (site, labels), series in table.series.items()
+        for pane, row in series.rows.items()
+        if not is_empty(row.cell)
+    }
 
 
 def stored_panes(rows: dict[bytes, bytes]) -> dict[tuple[Any, ...], list[Any]]:

@@ -37,7 +37,7 @@ few = settings(max_examples=25)
 def cell_of(family: Family, facts: list[Any]) -> list[Any]:
     cell = family.empty()
     for fact in facts:
-        family.state(cell, fact)
+        family.put(cell, family.measure(fact))
     return cell
 
 
@@ -101,7 +101,7 @@ def test_cells_are_a_group_under_addition(family, data):
     assert plus(family, a, family.empty()) == a == plus(family, family.empty(), a)
     assert is_empty(plus(family, a, a, -1))
     for fact in reversed(second):
-        family.withdraw(c, fact)
+        family.take(c, family.measure(fact))
     assert plus(family, c, b) == cell_of(family, third), "withdrawing before stating is exact too"
 
 

@@ -338,7 +338,7 @@ def test_segments_are_carried_by_event_time_from_any_topic(order):
         (None, (), "empty"),
         (b"", (), "empty"),
         (b"{}", (), "missing_field"),
-        (b"\xff", (), "bad_utf8"),
+        (b"\xff", (), "not_utf8"),
         (b"[" * 30_000, (), "too_deep"),
         (b'{"type":"page_viewed"', (), "not_json"),
         (b" " * 40_000, (), "too_large"),

@@ -198,7 +198,13 @@ def partials_of(wires, cuts, partition: int = 0) -> list[bytes]:
 def known(rollups: Rollups):
     rollups.drain()
     panes = {(name, *key): dict(series.panes) for name, book in rollups.books.items() for key, series in book.series.items()}
-    return panes, {key: {source: cell for source, (_, cell) in parts.items()} for key, parts in rollups.parts.items()}
+    parts = {
+        (name, *key, pane): {source: cell for source, (_, cell) in parts.items()}
+        for name, book in rollups.books.items()
+        for key, series in book.series.items()
+        for pane, parts in series.parts.items()
+    }
+    return panes, parts
 
 
 @settings(max_examples=20, deadline=None)
@@ -216,7 +222,7 @@ def test_partials_in_any_order_and_repeated_give_the_same_rollups(first, second,
 
 
 def rows_of(rollups: Rollups) -> dict[bytes, bytes | None]:
-    rollups.changed.update(rollups.parts)
+    rollups.changed.update((series, pane) for book in rollups.books.values() for series in book.series.values() for pane in series.parts)
     rollups.changed_books.update(rollups.books)
     return dict(rollups.drain())
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.engagement import FAMILY_BY_NAME, PartialRow
+from streams.engagement import FAMILY_BY_NAME, PartialSeries
 from streams.kpis import KPIS
 from streams.panes import Pane
 from streams.rollups import KEPT, Partial, Rollups, SiteBook, encode_partial, pane_size_of, span_of
@@ -22,10 +22,10 @@ def partial(rows, seq: int, watermark: int, partition: int = 0) -> bytes:
     return encode_partial(Partial("shop", partition, seq, watermark, rows))
 
 
-def views(pane: int, number: int, size: int = M, source: str = "direct") -> list[PartialRow]:
+def views(pane: int, number: int, size: int = M, source: str = "direct") -> list[PartialSeries]:
     cell = [number] * len(VIEWS.slots)
     labels = {"segment,channel": ("s", "c"), "source": (source,), "route": ("/",)}
-    return [PartialRow("page_view", size, ",".join(g), pane, labels[",".join(g)], cell) for g in VIEWS.groupings]
+    return [PartialSeries("page_view", size, ",".join(g), labels[",".join(g)], {pane: cell}) for g in VIEWS.groupings]
 
 
 @settings(max_examples=60, deadline=None)
