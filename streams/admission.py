@@ -11,7 +11,7 @@ from streams.panes import GRACE, MINUTE, Pane
 Counts = dict[str, dict[str, int]]
 """Per topic: `received`, `applied`, `late`, `duplicate`, `bot`, `failed.<reason>`, `refused.<reason>`, `flag.<name>`."""
 
-FLAGS = ("clamped", "partly_late", "truncated", "misrouted", "expired_correction")
+FLAGS = ("clamped", "partly_late", "truncated", "misrouted", "unjoined", "expired_correction", "repeated_order", "refund_cut", "currency_mismatch")
 REFUSALS = ("erased", "no_consent")
 
 

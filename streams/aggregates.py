@@ -155,7 +155,64 @@ class Portion(Generic[F]):
         return Result(hits / n, n, *wilson(hits, n), numerator=hits)
 
 
-Aggregate = Count[Any] | Share[Any] | Mean[Any] | Quantile[Any] | Portion[Any]
+@dataclass(frozen=True)
+class Sum(Generic[F]):
+    """Sum of an integer over facts, divided by `scale`; n is the number of facts. Without a scale it is a count: 0 without facts."""
+
+    fact: type[F]
+    of: Callable[[F], int]
+    scale: int = 1
+    among: Callable[[F], bool] | None = None
+
+    def slots(self) -> tuple[Slot[F], ...]:
+        return (Slot(self.among), Slot(self.of))
+
+    def result(self, slots: Sequence[Any], whole: Sequence[Any]) -> Result:
+        n, total = slots
+        if self.scale == 1:
+            return Result(total, n)
+        return Result(total / self.scale if n > 0 else None, n)
+
+
+@dataclass(frozen=True)
+class Ratio(Generic[F]):
+    """One sum of integers over another; n is the lower one. It may exceed 1: Wilson bounds at 95 % only where it is a share of n."""
+
+    fact: type[F]
+    top: Callable[[F], int]
+    bottom: Callable[[F], int]
+
+    def slots(self) -> tuple[Slot[F], ...]:
+        return (Slot(self.top), Slot(self.bottom))
+
+    def result(self, slots: Sequence[Any], whole: Sequence[Any]) -> Result:
+        top, n = slots
+        if n <= 0:
+            return Result(None, 0, numerator=top)
+        low, high = wilson(top, n) if 0 <= top <= n else (None, None)
+        return Result(top / n, n, low, high, numerator=top)
+
+
+@dataclass(frozen=True)
+class Either(Generic[F]):
+    """What `first` says where any fact is `given`, else what `otherwise` says: for what one partition alone cannot know."""
+
+    fact: type[F]
+    given: Callable[[F], bool]
+    first: "Share[F] | Sum[F]"
+    otherwise: "Share[F] | Sum[F]"
+
+    def slots(self) -> tuple[Slot[F], ...]:
+        return (Slot(self.given), *self.first.slots(), *self.otherwise.slots())
+
+    def result(self, slots: Sequence[Any], whole: Sequence[Any]) -> Result:
+        split = 1 + len(self.first.slots())
+        if slots[0] > 0:
+            return self.first.result(slots[1:split], whole[1:split])
+        return self.otherwise.result(slots[split:], whole[split:])
+
+
+Aggregate = Count[Any] | Share[Any] | Mean[Any] | Quantile[Any] | Portion[Any] | Sum[Any] | Ratio[Any] | Either[Any]
 
 
 def copy_cell(cell: Sequence[Any]) -> Cell:

@@ -9,9 +9,19 @@ from typing import Any
 
 import msgspec
 
-from streams.events import PageViewed
+from streams.events import FileDownloaded, PageViewed, PaymentFailed
+from streams.journeys import content, messages, orders, tickets
+from streams.journeys.audiences import AudienceChange
+from streams.journeys.carts import Cart, Checkout
+from streams.journeys.content import PageRead, Play
+from streams.journeys.conversions import Conversion
+from streams.journeys.funnels import FunnelEntry, FunnelStep, StepTime
+from streams.journeys.interactions import Engagement
+from streams.journeys.messages import Mailing, Sending
+from streams.journeys.orders import Order
 from streams.journeys.reviews import LOOK_BACK, Review
-from streams.journeys.sessions import Session
+from streams.journeys.sessions import Session, SessionGoal
+from streams.journeys.tickets import Resolution, Response, Ticket
 from streams.panes import DAY, Pane
 
 
@@ -66,10 +76,29 @@ FACTS = (
     Fact(PageViewed, "page_view", ("segment", "channel", "source", "route"), (Pane.MINUTE, Pane.DAY), ("website",)),
     Fact(Presence, "presence", ("segment",), (Pane.MINUTE,), ("website",)),
     Fact(Session, "session", ("segment", "channel", "source", "route"), (Pane.QUARTER_HOUR,), ("website",), look_back=DAY),
+    Fact(SessionGoal, "session_goal", ("segment", "channel", "source", "goal"), (Pane.QUARTER_HOUR,), ("website",), look_back=DAY),
     Fact(DailyVisitor, "daily_visitor", ("segment", "channel", "source"), (Pane.DAY,), ("website",), look_back=90 * DAY),
     Fact(WeeklyVisitor, "weekly_visitor", ("segment", "channel", "source"), (Pane.DAY,), ("website",), look_back=90 * DAY),
     Fact(MonthlyVisitor, "monthly_visitor", ("segment", "channel", "source"), (Pane.DAY,), ("website",), look_back=90 * DAY),
     Fact(Review, "review", ("segment", "source", "product"), (Pane.MINUTE, Pane.DAY), ("reviews",), look_back=LOOK_BACK),
     Fact(Mention, "mention", ("segment", "network", "brand"), (Pane.MINUTE, Pane.DAY), ("social",)),
     Fact(TextJudged, "text", ("segment", "origin", "network"), (Pane.MINUTE, Pane.DAY), ("social", "reviews"), look_back=LOOK_BACK),
+    Fact(Engagement, "engagement", ("segment", "network", "category", "kind"), (Pane.QUARTER_HOUR,), ("social",)),
+    Fact(AudienceChange, "audience_change", ("network",), (Pane.DAY,), ("social",)),
+    Fact(Sending, "sending", ("segment", "campaign", "medium"), (Pane.MINUTE, Pane.DAY), ("customers",), look_back=messages.LOOK_BACK),
+    Fact(Mailing, "mailing", ("segment", "campaign", "medium"), (Pane.MINUTE, Pane.DAY), ("customers",), look_back=messages.LOOK_BACK),
+    Fact(PageRead, "page_read", ("segment", "route"), (Pane.MINUTE, Pane.DAY), ("website",), look_back=content.LONGEST),
+    Fact(Play, "play", ("segment", "category"), (Pane.MINUTE, Pane.DAY), ("website",), look_back=content.LONGEST),
+    Fact(FileDownloaded, "download", ("segment", "category"), (Pane.MINUTE, Pane.DAY), ("website",)),
+    Fact(Conversion, "conversion", ("segment", "channel", "goal"), (Pane.DAY,), ("website",)),
+    Fact(FunnelEntry, "funnel_entry", ("segment", "channel", "funnel"), (Pane.QUARTER_HOUR,), ("website",), look_back=2 * DAY),
+    Fact(FunnelStep, "funnel_step", ("segment", "channel", "funnel", "step"), (Pane.QUARTER_HOUR,), ("website",), look_back=2 * DAY),
+    Fact(StepTime, "funnel_step_time", ("segment", "channel", "funnel", "step"), (Pane.QUARTER_HOUR,), ("website",), look_back=2 * DAY),
+    Fact(Cart, "cart", ("segment", "channel"), (Pane.QUARTER_HOUR,), ("website",), look_back=2 * DAY),
+    Fact(Checkout, "checkout", ("segment", "channel"), (Pane.QUARTER_HOUR,), ("website",), look_back=2 * DAY),
+    Fact(Order, "order", ("segment", "channel", "currency"), (Pane.MINUTE, Pane.DAY), ("website",), look_back=orders.LOOK_BACK),
+    Fact(Ticket, "ticket", ("segment", "channel"), (Pane.MINUTE, Pane.DAY), ("reviews",), look_back=tickets.LOOK_BACK),
+    Fact(Response, "response", ("segment", "channel"), (Pane.MINUTE, Pane.DAY), ("reviews",), look_back=tickets.LOOK_BACK),
+    Fact(Resolution, "resolution", ("segment", "channel"), (Pane.MINUTE, Pane.DAY), ("reviews",), look_back=tickets.LOOK_BACK),
+    Fact(PaymentFailed, "payment_failure", ("segment", "channel"), (Pane.MINUTE, Pane.DAY), ("website",)),
 )

@@ -65,7 +65,11 @@ _FLAGS: Final = {
     "partly_late": "too late for minute panes or, beyond 26 h, for quarter hours",
     "truncated": "a free text was longer than 4,000 characters and was cut",
     "misrouted": "the record lies in a partition its key does not belong to; one event in 64 is looked at, and every one that is late or clamped",
-    "expired_correction": "an edit came after the pane it corrects was dropped",
+    "unjoined": "an answer or refund came before (or without) what it is about; it is joined when that comes",
+    "expired_correction": "an edit or refund came after the pane it corrects was dropped",
+    "repeated_order": "an order id came again; it counts once",
+    "refund_cut": "more was refunded than was left of the order; the rest is cut",
+    "currency_mismatch": "a refund in another currency than its order; not counted in money",
 }
 _LIMITS: Final = """
 ## Limits

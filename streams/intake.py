@@ -15,12 +15,14 @@ from xxhash import xxh3_64_intdigest
 
 from streams import events as e
 from streams.admission import BotFilter, Counts, SeenIds, add
-from streams.engagement import Measured, PaneRows, PartialSeries
+from streams.engagement import Measured, PaneRows, PartialSeries, Places
 from streams.facts import DailyVisitor, Mention, MonthlyVisitor, Presence, TextJudged, WeeklyVisitor
 from streams.flow import Message, Record
-from streams.journeys import reviews, sessions, visits
+from streams.journeys import conversions, funnels, reviews, sessions, visits
+from streams.journeys.following import Journey, Note, changes
 from streams.journeys.reviews import Review
-from streams.journeys.sessions import GAP, LONGEST, Moment, Session
+from streams.journeys.sessions import GAP, LONGEST, Moment, Session, SessionGoal
+from streams.journeys.told import JOURNEY_BY_NAME, JOURNEYS_OF, TELLERS
 from streams.journeys.visits import FirstView
 from streams.panes import (
     AHEAD_OF_RECEIPT,
@@ -33,9 +35,10 @@ from streams.panes import (
     WATERMARK_DELAY,
     Pane,
     day_start,
+    pane_start,
 )  # fmt: skip
 from streams.sentiment import judge
-from streams.sites import Site, Sites
+from streams.sites import Site, Sites, fits_template
 from streams.sources import INTERNAL, OTHER, UNKNOWN, route_of, source_of
 from streams.subjects import KEPT_AFTER_LAST_EVENT, ConsentChange, Subject, decode_expiry, decode_subject, encode_subject
 from streams.topics import partition_of
@@ -50,6 +53,7 @@ CACHED = 50_000
 MISROUTED_SAMPLE = 64
 NEVER_LATE = (e.ConsentChanged, e.EraseRequested, e.CustomerIdentified)
 KEY_EVENTS = (e.GoalReached, e.OrderCompleted)
+GOAL_EVENTS = (*KEY_EVENTS, e.ElementClicked)
 NO_SESSION = (e.OrderRefunded,)
 ORIGINS: dict[type[e.Event], str] = {
     e.MentionPosted: "mention", e.ReviewPosted: "review", e.SurveyAnswered: "survey", e.TicketOpened: "ticket", e.InteractionMade: "comment",
@@ -60,18 +64,18 @@ VISITORS = {visits.DAILY: DailyVisitor, visits.WEEKLY: WeeklyVisitor, visits.MON
 
 Follow = Callable[[Any, str, Subject | None, int, int], None]
 """What a type of event does to its subject: (event, key, state of the subject or None, event time, how late)."""
-Step = tuple[int, str, int, type[e.Event], bool, bool, str, str, str | None, str | None]
+Step = tuple[int, str, int, type[e.Event], bool, bool, str, str, str | None, str | None, tuple[str, ...], tuple[str, ...]]
 """A website event as its subject's journeys need it: event time, id, how late, type, whether segment and channel are its own,
-their labels, source, route."""
+their labels, source, route, goals reached, goals offered."""
 
 
-class Touched(NamedTuple):
-    """What a session stated before it was touched: the labels and pane it credits, and what it adds; None: it counted nowhere."""
+class Statement(NamedTuple):
+    """What is stated in one pane: where, and what it adds."""
 
-    site: str
+    places: Places
     key: tuple[str, ...]
     pane: int
-    measured: Measured | None
+    measured: Measured
 
 
 class Intake:
@@ -88,8 +92,10 @@ class Intake:
         of now is not to be asked: one flush may hold more than a day of event time."""
         self.pending: dict[str, list[Step]] = {}
         """Website events since the last flush, by subject: settled together, so that a busy subject is looked up once."""
-        self.touched: dict[Session, Touched] = {}
-        """Sessions changed since the last flush, with what they had stated before: the flush moves them on."""
+        self.notes: dict[str, dict[str, list[tuple[Note, int]]]] = {}
+        """What journeys noted since the last flush, with how late it was, by subject and name of the journey."""
+        self.touched: dict[Session, tuple[str, list[Statement]]] = {}
+        """Sessions changed since the last flush, with their site and what they had stated before: the flush moves them on."""
         self.rows = PaneRows(sites)
         self.seen = SeenIds()
         self.bots = BotFilter()
@@ -100,12 +106,14 @@ class Intake:
         self.labels: dict[tuple[str, str], list[str]] = {}
         self.changed_labels: set[tuple[str, str]] = set()
         self._label_cache: dict[tuple[str, str, str], str] = {}
+        self._goal_measures: dict[SessionGoal, Measured] = {}
         self._source_cache: dict[tuple[str, str | None, str | None], str] = {}
-        self._route_cache: dict[tuple[str, str], str] = {}
+        self._route_cache: dict[tuple[str, str], tuple[str, tuple[str, ...]]] = {}
         self._context_cache: dict[tuple[str, str | None, str | None], tuple[str, str]] = {}
         self._views = self.rows.fine[e.PageViewed]
         self._presence = self.rows.fine[Presence]
         self._sessions = self.rows.fine[Session]
+        self._goals = self.rows.fine[SessionGoal]
         self._visitors = {period: self.rows.fine[fact] for period, fact in VISITORS.items()}
         self._must_ask = not all(site.consent.analytics for site in (sites.default, *sites.named.values()))
         """Whether some site does not take consent to analytics for granted."""
@@ -122,6 +130,18 @@ class Intake:
             e.EraseRequested: self._follow_erasure,
         }
         self._follow.update({event: self._note_web for event in e.EVENT_TYPES if event.topic == "website" and event not in NO_SESSION})
+        steps = {event for site in (sites.default, *sites.named.values()) for event in site.funnel_steps}
+        self._journeys_of = {
+            event: journeys
+            for event, told in JOURNEYS_OF.items()
+            # Of page views only the first of a day can matter to conversions: visits hand it over.
+            if (
+                journeys := tuple(
+                    one for one in told if event in steps or one.journey is not funnels if not (one.journey is conversions and event is e.PageViewed)
+                )
+            )
+        }
+        self._told = {*self._journeys_of, *TELLERS}
 
     # --- the way of one event ----------------------------------------------------------------------------------------
 
@@ -130,7 +150,7 @@ class Intake:
         decode = e.DECODERS[topic]
         counts = self.counts.setdefault(topic, {})
         seen, fresh, verdicts, follow_by_type = self.seen.ids, self.seen.fresh, self.bots.verdicts, self._follow
-        subjects, must_ask, names, digest = self.subjects, self._must_ask, e.NAMES, xxh3_64_intdigest
+        subjects, must_ask, names, digest, told = self.subjects, self._must_ask, e.NAMES, xxh3_64_intdigest, self._told
         subject_of, largest, clock_delay = e.subject_of, e.MAX_EVENT_BYTES, WATERMARK_DELAY
         earliest, latest = e.EARLIEST, e.LATEST
         horizon = self.seen.horizon.get(topic)
@@ -212,7 +232,7 @@ class Intake:
                 known = subjects[key] = decode_subject(known)
             subject: Subject | None = known  # type: ignore[assignment]
             if subject is not None and at > subject.expires:  # forgotten, whether or not a sweep has come by
-                subject = subjects[key] = self.changed[key] = Subject()
+                subject = self._forget_expired(key, at)
             if event.consent is not None or must_ask or (subject is not None and (subject.consent or subject.erased is not None)):
                 refusal = self._refusal(event, subject, at)
                 if refusal is not None:
@@ -227,6 +247,8 @@ class Intake:
                 follow(event, key, subject, at, level)
             elif event.segment is not None and not event.site_level:
                 self._carry_own(self._mark(key, subject, at), event, at)
+            if kind in told:
+                self._tell(event, key, at, level)
         if latest_id:
             self.seen.newest[topic] = latest_id
         add(counts, "received", len(records))
@@ -276,7 +298,7 @@ class Intake:
 
     def _label(self, site: str, dimension: str, value: str | None) -> str:
         """A label's value as it is counted: `unknown` where missing, `other` beyond the first 50 of the site."""
-        if not value:
+        if not value or value == UNKNOWN:
             return UNKNOWN
         key = (site, dimension, value)
         known = self._label_cache.get(key)
@@ -284,7 +306,7 @@ class Intake:
             values = self.labels.setdefault((site, dimension), [])
             if value in values:
                 known = value
-            elif len(values) < LABELS_KEPT:
+            elif value != OTHER and len(values) < LABELS_KEPT:
                 values.append(value)
                 self.changed_labels.add((site, dimension))
                 known = value
@@ -302,14 +324,30 @@ class Intake:
         known = self._source_cache[site, referrer, medium] = source_of(referrer, medium, self.sites[site])
         return known
 
-    def _route(self, site: str, path: str) -> str:
-        """Route of a page view."""
+    def _route(self, site: str, path: str) -> tuple[str, tuple[str, ...]]:
+        """Route of a page view, and the goals that the page offers."""
         if len(self._route_cache) >= CACHED:
             self._route_cache.clear()
-        known = self._route_cache[site, path] = self._label(site, "route", route_of(path, self.sites[site]))
+        settings = self.sites[site]
+        offered = tuple(name for name, goal in settings.goals.items() if goal.page is not None and fits_template(goal.page, path))
+        known = self._route_cache[site, path] = self._label(site, "route", route_of(path, settings)), offered
         return known
 
     # --- journeys ----------------------------------------------------------------------------------------------------
+
+    def _forget_expired(self, key: str, at: int) -> Subject:
+        """The subject as an event beyond its expiry finds it: new, unless what is still pending keeps it."""
+        self._settle(key)
+        subject = self._known(key)
+        if subject is None or at > subject.expires:
+            subject = self.subjects[key] = self.changed[key] = Subject()
+        return subject
+
+    def _known(self, key: str) -> Subject | None:
+        known = self.subjects.get(key)
+        if type(known) is bytes:
+            known = self.subjects[key] = decode_subject(known)
+        return known  # type: ignore[return-value]
 
     def _mark(self, key: str, subject: Subject | None, at: int) -> Subject:
         """The subject's state (new where there is none), to be written by the next flush."""
@@ -349,45 +387,53 @@ class Intake:
         site, own_segment, own_channel = event.site, event.segment, event.channel
         segment, channel = self._context_cache.get((site, own_segment, own_channel)) or self._context(site, own_segment, own_channel)
         source = route = None
+        reached: tuple[str, ...] = ()
+        offered: tuple[str, ...] = ()
         kind = type(event)
         if kind is e.PageViewed:
             campaign = event.campaign  # type: ignore[attr-defined]
             referrer, path = event.referrer, event.path  # type: ignore[attr-defined]
             medium = None if campaign is None else campaign.medium
             source = self._source_cache.get((site, referrer, medium)) or self._source(site, referrer, medium)
-            route = self._route_cache.get((site, path)) or self._route(site, path)
+            route, offered = self._route_cache.get((site, path)) or self._route(site, path)
             if level == FINE:
                 self._views.state((site, segment, channel, source, route), at - at % MINUTE, event)
             else:
                 self.rows.days[kind].state((site, segment, channel, source, route), day_start(at, self.sites[site].zone), event)
-        step = (at, event.id, level, kind, own_segment is not None, own_channel is not None, segment, channel, source, route)
+        elif kind in GOAL_EVENTS:
+            reached = conversions.goals_of(event, self.sites[site])
+        step = (at, event.id, level, kind, own_segment is not None, own_channel is not None, segment, channel, source, route, reached, offered)
         steps = self.pending.get(key)
         if steps is None:
             self.pending[key] = [step]
         else:
             steps.append(step)
 
-    def _settle(self, key: str, steps: list[Step]) -> None:
+    def _settle(self, key: str) -> None:
+        """Follow one subject through all it did since the last flush."""
+        if key in self.pending:
+            self._follow_visit(key, self.pending.pop(key))
+        if key in self.notes:
+            self._follow_notes(key, self.notes.pop(key))
+
+    def _follow_visit(self, key: str, steps: list[Step]) -> None:
         """Follow one subject through its website events since the last flush, in the order of event time."""
-        known = self.subjects.get(key)
-        if type(known) is bytes:
-            known = self.subjects[key] = decode_subject(known)
         if len(steps) > 1:
             steps.sort(key=_moment)
-        subject = self._mark(key, known, steps[-1][0])  # type: ignore[arg-type]
+        subject = self._mark(key, self._known(key), steps[-1][0])
         site = key.partition("/")[0]
         touched, runs = self.touched, subject.segments
         last = subject.sessions[-1] if subject.sessions else None
         seen: tuple[int, str, str] | None = None
         day = -1
-        for at, event_id, level, kind, own_segment, own_channel, segment, channel, source, route in steps:
+        for at, event_id, level, kind, own_segment, own_channel, segment, channel, source, route, reached, offered in steps:
             if own_segment:
                 if runs and (run := runs[-1]).segment == segment and at > run.until[0]:
                     run.until = (at, event_id)
                 else:
                     self._carry(subject, site, at, event_id, segment)
             if kind is e.PageViewed and at // DAY != day:  # later on the same day as a known first view nothing changes
-                self._place_first_view(subject, site, FirstView(at, event_id, 0, segment, channel, source or UNKNOWN))
+                self._place_first_view(key, subject, site, FirstView(at, event_id, 0, segment, channel, source or UNKNOWN))
                 day = at // DAY if self.sites[site].zone is UTC else -1
             if level == FINE:
                 seen = (at, event_id, segment)
@@ -403,12 +449,14 @@ class Intake:
                     last.pages += 1
                 elif kind in KEY_EVENTS:
                     last.key_events += 1
+                if reached or offered:
+                    last.add_goals(reached, offered)
                 if last.route is None or last.channel is None or last.source is None:
                     self._fill_labels(last, Moment(at, event_id), channel if own_channel else None, source, route)
             else:
                 visit = sessions.Visit(
                     Moment(at, event_id), kind is e.PageViewed, kind in KEY_EVENTS, segment if own_segment else None, channel if own_channel else None,
-                    source, route,
+                    source, route, reached, offered,
                 )  # fmt: skip
                 self._place_in_session(subject, site, visit)
                 last = subject.sessions[-1]
@@ -434,7 +482,7 @@ class Intake:
         absorbed, result = sessions.place(known, visit) if known else ([], sessions.opened_by(visit))
         for session in absorbed:
             self._touch(session, site)
-            self._restate(self.touched.pop(session), None)
+            _restate(self.touched.pop(session)[1], [])
         if known:
             kept = [session for session in known if session not in absorbed and not sessions.is_settled(session, self._settled_at)]
             subject.sessions = sorted([*kept, result], key=_by_start)
@@ -442,7 +490,7 @@ class Intake:
             subject.sessions = [result]
         if result.segment is None:
             result.carried = subject.carried(result.start, result.first)
-        self.touched[result] = Touched(site, (), 0, None)
+        self.touched[result] = site, []
 
     def _fill_labels(self, session: Session, moment: Moment, channel: str | None, source: str | None, route: str | None) -> None:
         """Labels a session did not have before its latest event."""
@@ -454,28 +502,27 @@ class Intake:
     def _touch(self, session: Session, site: str) -> None:
         """Before a session changes for the first time since the last flush, remember what it stated."""
         if session not in self.touched:
-            self.touched[session] = self._statement(session, site)
+            self.touched[session] = site, self._statements(session, site)
 
-    def _statement(self, session: Session, site: str) -> Touched:
-        """What a session states as it is."""
+    def _statements(self, session: Session, site: str) -> list[Statement]:
+        """What a session states as it is: nothing without a page view."""
         if not session.pages:
-            return Touched(site, (), 0, None)
-        labels = (session.segment or session.carried or UNKNOWN, session.channel or UNKNOWN, session.source or "direct", session.route or UNKNOWN)
-        return Touched(site, (site, *labels), session.start - session.start % QUARTER_HOUR, self._sessions.family.measure(session))
+            return []
+        start, segment, source = session.start, session.segment or session.carried or UNKNOWN, session.source or "direct"
+        pane, channel = start - start % QUARTER_HOUR, session.channel or UNKNOWN
+        key = (site, segment, channel, source, session.route or UNKNOWN)
+        stated = [Statement(self._sessions, key, pane, self._sessions.family.measure(session))]
+        goals = self.sites[site].goals
+        for name in self.sites[site].goal_names:
+            offered = name in session.offered or name not in goals or goals[name].page is None
+            fact = SessionGoal(name in session.reached, offered, session.is_local)
+            measured = self._goal_measures.get(fact)
+            if measured is None:
+                measured = self._goal_measures[fact] = self._goals.family.measure(fact)
+            stated.append(Statement(self._goals, (site, segment, channel, source, name), pane, measured))
+        return stated
 
-    def _restate(self, before: Touched, after: Touched | None) -> None:
-        """Withdraw what a session stated and state what it states now."""
-        _, key, pane, old = before
-        new = None if after is None else after.measured
-        if old is not None and after is not None and new is not None and after.key == key and after.pane == pane:
-            self._sessions.move(key, pane, old, new)
-            return
-        if old is not None:
-            self._sessions.take(key, pane, old)
-        if after is not None and new is not None:
-            self._sessions.put(after.key, after.pane, new)
-
-    def _place_first_view(self, subject: Subject, site: str, new: FirstView) -> None:
+    def _place_first_view(self, key: str, subject: Subject, site: str, new: FirstView) -> None:
         """A page view may be the first of its day, week or month: then it is credited, and what it displaces is withdrawn."""
         views, zone = subject.views, self.sites[site].zone
         if views and zone is UTC and views[-1].at < new.at and views[-1].at // DAY == new.at // DAY:
@@ -486,13 +533,71 @@ class Intake:
             views.append(new)
             for period, places in self._visitors.items():
                 places.state((site, *new.labels), visits.period_start(period, day, zone), new)
+            self._note_first_view(key, new, day)
             return
         for period, start, displaced in visits.place(views, new, zone):
             if displaced is not None:
                 self._visitors[period].withdraw((site, *displaced.labels), start, displaced)
             self._visitors[period].state((site, *new.labels), start, new)
+            if period == visits.DAILY:
+                self._note_first_view(key, new, start)
         if len(views) > 1:
             subject.views = sorted((view for view in views if view is new or not visits.is_settled(view, self._settled_at, zone)), key=_moment_of)
+
+    def _note_first_view(self, key: str, view: FirstView, day: int) -> None:
+        """The first page view of a day makes its subject one of those who may convert on it."""
+        self._remember(key, conversions, (view.at, view.id, day, [], view.segment, view.channel), FINE)
+
+    def _tell(self, event: e.Event, key: str, at: int, level: int) -> None:
+        """Hand an event to the journeys that keep notes of it, and state what needs none."""
+        kind, site = type(event), self.sites[event.site]
+        for told in self._journeys_of.get(kind, ()):
+            if level <= QUARTERS or told.finest is not Pane.QUARTER_HOUR:
+                note = told.journey.note(event, at, site)
+                if note is not None:
+                    self._remember(key, told.journey, note, level)
+        for tell in TELLERS.get(kind, ()):
+            for stated in tell(event, at, site):
+                self._state(event.site, stated.at, level, stated.labels, stated.fact)
+
+    def _remember(self, key: str, journey: Journey, note: Note, level: int) -> None:
+        self.notes.setdefault(key, {}).setdefault(journey.name, []).append((note, level))
+
+    def _follow_notes(self, key: str, fresh: dict[str, list[tuple[Note, int]]]) -> None:
+        """Bring the facts of a subject's journeys to what its notes now make."""
+        name = key.partition("/")[0]
+        site = self.sites[name]
+        latest = max(note[0] for noted in fresh.values() for note, _ in noted)
+        subject = self._mark(key, self._known(key), latest)
+        for journey_name, noted in fresh.items():
+            told = JOURNEY_BY_NAME[journey_name]
+            journey = told.journey
+            before = subject.notes.get(journey_name, [])
+            after = sorted([*before, *(note for note, _ in noted)], key=_note_order)
+            late = {note[0] for note, level in noted if level} if told.finest is Pane.MINUTE else set()
+            was_late, is_late = set(subject.late), late.union(subject.late)
+            withdrawn, stated = changes(
+                ((one, one.at in was_late) for one in journey.facts(before, site)), ((one, one.at in is_late) for one in journey.facts(after, site))
+            )
+            for one, coarse in withdrawn:
+                self._state(name, one.at, DAYS_ONLY if coarse else FINE, one.labels, one.fact, withdraw=True)
+            for one, coarse in stated:
+                self._state(name, one.at, DAYS_ONLY if coarse else FINE, one.labels, one.fact)
+            if hasattr(journey, "flags"):
+                for flag, number in (journey.flags(after, site) - journey.flags(before, site)).items():
+                    add(self.counts[journey.events[0].topic], f"flag.{flag}", number)
+            if hasattr(journey, "thin"):
+                after = journey.thin(after, site)
+            kept = list(journey.keep(after, self._watermark(journey), site))
+            subject.notes = {**subject.notes, journey_name: kept} if kept else {known: notes for known, notes in subject.notes.items() if known != journey_name}
+            if is_late:
+                instants = {note[0] for notes in subject.notes.values() for note in notes}
+                subject.late = sorted(is_late & instants)
+            subject.keep_until(max(note[0] for note, _ in noted) + told.kept)
+
+    def _watermark(self, journey: Journey) -> int:
+        """Event time behind which nothing comes any more that a journey follows."""
+        return min((at for topic in {event.topic for event in journey.events} if (at := self.newest.get(topic)) is not None), default=0) - WATERMARK_DELAY
 
     def _follow_mention(self, event: e.MentionPosted, key: str, subject: Subject | None, at: int, level: int) -> None:
         site = self.sites[event.site]
@@ -528,12 +633,15 @@ class Intake:
         sentiment = judge(text, getattr(event, "language", None))
         return TextJudged(str(sentiment.label), sentiment.compound)
 
-    def _state(self, site: str, at: int, level: int, labels: tuple[str, ...], fact: object, withdraw: bool = False) -> None:
-        """State (or withdraw) a fact of a minute family in all its panes, or in its day pane only when it was partly late."""
-        fine = level == FINE
-        places = (self.rows.fine if fine else self.rows.days)[type(fact)]
-        pane = at - at % MINUTE if fine else day_start(at, self.sites[site].zone)
-        (places.withdraw if withdraw else places.state)((site, *labels), pane, fact)
+    def _state(self, site: str, at: int, level: int, labels: tuple[str | None, ...], fact: object, withdraw: bool = False) -> None:
+        """State (or withdraw) a fact in the pane of an instant; one that was too late for minute panes in its day only."""
+        places = self.rows.fine[type(fact)]
+        family = places.family.fact
+        size = family.panes[0]
+        if level != FINE and size is Pane.MINUTE:
+            places, size = self.rows.days[type(fact)], Pane.DAY
+        named = [self._label(site, label, value) for label, value in zip(family.labels, labels, strict=True)]
+        (places.withdraw if withdraw else places.state)((site, *named), pane_start(at, size, self.sites[site].zone), fact)
 
     def _follow_review(self, event: e.ReviewPosted, key: str, subject: Subject | None, at: int, level: int) -> None:
         subject = self._mark(key, subject, at)
@@ -581,8 +689,8 @@ class Intake:
             subject.erased = None
 
     def _follow_erasure(self, _event: e.EraseRequested, key: str, subject: Subject | None, at: int, _level: int) -> None:
-        if key in self.pending:  # what came before is counted before it is forgotten
-            self._settle(key, self.pending.pop(key))
+        if key in self.pending or key in self.notes:  # what came before is counted before it is forgotten
+            self._settle(key)
             subject = self.changed[key]
         self._mark(key, subject, at).erase(at)
 
@@ -590,12 +698,15 @@ class Intake:
 
     def drain(self, seq: int) -> tuple[list[tuple[bytes, bytes | None]], dict[str, list[PartialSeries]]]:
         """State rows and partials of all that changed since the last call."""
-        for key, steps in self.pending.items():
-            self._settle(key, steps)
-        self.pending = {}
+        pending, self.pending = self.pending, {}
+        for key, steps in pending.items():
+            self._follow_visit(key, steps)
+        notes, self.notes = self.notes, {}
+        for key, noted in notes.items():
+            self._follow_notes(key, noted)
         self._settled_at = self.newest.get("website", 0) - WATERMARK_DELAY
-        for session, before in self.touched.items():
-            self._restate(before, self._statement(session, before.site))
+        for session, (site, before) in self.touched.items():
+            _restate(before, self._statements(session, site))
         self.touched.clear()
         rows: list[tuple[bytes, bytes | None]] = [(SUBJECT_ROW + key.encode(), encode_subject(subject)) for key, subject in self.changed.items()]
         self.changed.clear()
@@ -659,6 +770,28 @@ class Intake:
                 site, dimension = key[2:].decode().split("/")
                 self.labels[site, dimension] = msgspec.msgpack.decode(value)
         self.seen.load(id_rows)
+
+
+def _restate(before: list[Statement], after: list[Statement]) -> None:
+    """Withdraw what was stated and state what holds now."""
+    if len(before) == len(after):
+        for old, new in zip(before, after, strict=True):
+            if old.key == new.key and old.pane == new.pane:
+                if old.measured != new.measured:
+                    old.places.move(old.key, old.pane, old.measured, new.measured)
+            else:
+                old.places.take(old.key, old.pane, old.measured)
+                new.places.put(new.key, new.pane, new.measured)
+        return
+    for old in before:
+        old.places.take(old.key, old.pane, old.measured)
+    for new in after:
+        new.places.put(new.key, new.pane, new.measured)
+
+
+def _note_order(note: Note) -> tuple[int, str, bytes]:
+    """By time, then id; events that share both are told apart by what they say, so that arrival decides nothing."""
+    return note[0], note[1], msgspec.msgpack.encode(note)
 
 
 _moment = itemgetter(0, 1)

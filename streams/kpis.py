@@ -2,14 +2,24 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from streams.aggregates import Aggregate, Count, Mean, Portion, Quantile, Share
-from streams.events import PageViewed
+from streams.aggregates import Aggregate, Count, Either, Mean, Portion, Quantile, Ratio, Share, Sum
+from streams.events import FileDownloaded, PageViewed, PaymentFailed
 from streams.facts import DailyVisitor, Mention, MonthlyVisitor, Presence, TextJudged, WeeklyVisitor
+from streams.journeys.audiences import AudienceChange
+from streams.journeys.carts import Cart, Checkout
+from streams.journeys.content import DEPTH, PageRead, Play
+from streams.journeys.conversions import Conversion
+from streams.journeys.funnels import FunnelEntry, FunnelStep, StepTime
+from streams.journeys.interactions import Engagement
+from streams.journeys.messages import Mailing, Sending
+from streams.journeys.orders import Order
 from streams.journeys.reviews import MICRO, Review
-from streams.journeys.sessions import Session
+from streams.journeys.sessions import Session, SessionGoal
+from streams.journeys.tickets import Resolution, Response, Ticket
 from streams.panes import DAY, HOUR, MINUTE
+from streams.sites import Site
 
 Calendar = Literal["day", "week", "month"]
 
@@ -33,6 +43,11 @@ WEB = (("segment", "channel"), ("source",), ("route",))
 VISITORS = (("segment", "channel"), ("source",))
 REVIEWS = (("segment", "source"), ("product",))
 TEXTS = (("segment", "origin"), ("network",))
+COMMERCE = (("segment", "channel"),)
+ORDERS = (("segment", "channel"), ("currency",))
+MONEY = (("segment", "currency"), ("channel", "currency"))
+STEPS = (("funnel", "step"), ("segment", "funnel", "step"), ("channel", "funnel", "step"))
+GOALS = (("segment", "channel", "goal"), ("source", "goal"))
 
 
 # Conditions that several measures share are named, so that they share one slot.
@@ -61,7 +76,7 @@ class Kpi:
     formula: str
     origin: str
     """Where the definition comes from."""
-    unit: Literal["count", "ratio", "seconds", "pages", "stars", "score"]
+    unit: Literal["count", "ratio", "seconds", "pages", "stars", "score", "minor"]
     better: Literal["higher", "lower", "neither"]
     tag: Literal["actionable", "vanity"]
     value: Aggregate
@@ -70,6 +85,115 @@ class Kpi:
     matures: int = 0
     least: int = 0
     """Below this n the reading says `insufficient_data`."""
+    apart: tuple[str, ...] = ()
+    """Labels that are never summed over (goals, funnels, currencies): there is no total over them."""
+    matures_by: Callable[[Site], int] | None = None
+    """Where the site's settings decide how long panes mature; `matures` is what the defaults make of it."""
+
+    def maturity(self, site: Site) -> int:
+        """How long (ms) after its end a pane of this site is read."""
+        return self.matures if self.matures_by is None else self.matures_by(site)
+
+
+NETWORKS = (("network",), ("network", "category"))
+MAILINGS = (("segment",), ("campaign",))
+READS = (("segment",), ("route",))
+MEDIA = (("segment",), ("category",))
+
+
+def longest_funnel(site: Site) -> int:
+    return site.longest_funnel
+
+
+def response_target(site: Site) -> int:
+    return site.response_target * MINUTE
+
+
+def is_placed(order: Order) -> bool:
+    return order.placed
+
+
+def is_measured(change: AudienceChange) -> bool:
+    return change.measured
+
+
+def impressions_of(engagement: Engagement) -> int:
+    return engagement.impressions
+
+
+def is_kind(kind: str) -> Callable[[Engagement], bool]:
+    return lambda engagement: engagement.kind == kind
+
+
+def mailing_kpis(medium: str, noun: str) -> tuple[Kpi, ...]:
+    """The measures of messages by one medium. A row with a message that stands on its delivery counts those alone, else the sendings that stand in."""
+
+    def sent(message: Sending) -> bool:
+        return message.medium == medium
+
+    def arrived(message: Sending) -> bool:
+        return message.medium == medium and message.delivered
+
+    def not_bounced(message: Sending) -> bool:
+        return message.medium == medium and not message.bounced
+
+    def delivered(mailing: Mailing) -> bool:
+        return mailing.medium == medium and mailing.delivered
+
+    def stands_in(mailing: Mailing) -> bool:
+        return mailing.medium == medium and not mailing.delivered
+
+    def opened(mailing: Mailing) -> bool:
+        return mailing.opened
+
+    def share(of: Callable[[Mailing], bool], among: Callable[[Mailing], bool] | None = None) -> Either[Mailing]:
+        def of_those(base: Callable[[Mailing], bool]) -> Share[Mailing]:
+            n = base if among is None else lambda mailing: base(mailing) and among(mailing)
+            return Share(Mailing, lambda mailing: n(mailing) and of(mailing), n)
+
+        return Either(Mailing, delivered, of_those(delivered), of_those(stands_in))
+
+    def rate(
+        name: str,
+        text: str,
+        question: str,
+        formula: str,
+        value: Either[Any],
+        better: Literal["higher", "lower"] = "higher",
+        tag: Literal["actionable", "vanity"] = "actionable",
+    ) -> Kpi:
+        return Kpi(
+            f"{medium}_{name}",
+            text,
+            question,
+            formula + "; unique per message and recipient",
+            "e-mail marketing",
+            unit="ratio",
+            better=better,
+            tag=tag,
+            value=value,
+            by=MAILINGS,
+            windows=MINUTE_WINDOWS,
+            matures=HOUR,
+            least=RATIO_LEAST,
+        )
+
+    base = "delivered (sent and not bounced where no delivery is reported)"
+    return (
+        rate(
+            "delivery_rate", f"Share of {noun} sent that were delivered.", "Do our messages arrive?",
+            "delivered ÷ sent (not bounced ÷ sent where no delivery is reported)",
+            Either(Sending, arrived, Share(Sending, arrived, sent), Share(Sending, not_bounced, sent)),
+        ),
+        rate("open_rate", f"Share of {noun} delivered that were opened.", "Do our subjects make people look?", f"opened ÷ {base}", share(opened), tag="vanity"),
+        rate("click_through_rate", f"Share of {noun} delivered that were clicked.", "Do our messages make people come?", f"clicked ÷ {base}", share(lambda mailing: mailing.clicked)),
+        rate(
+            "click_to_open_rate", f"Share of {noun} opened that were clicked too.", "Does the content keep what the subject promises?",
+            "opened and clicked ÷ opened", share(lambda mailing: mailing.clicked, among=opened),
+        ),
+        rate("unsubscribe_rate", f"Share of {noun} delivered that led to an unsubscription.", "Do we write too much?", f"unsubscribed ÷ {base}", share(lambda mailing: mailing.unsubscribed), "lower"),
+        rate("complaint_rate", f"Share of {noun} delivered that were marked as spam.", "Do people want to hear from us?", f"complaints ÷ {base}", share(lambda mailing: mailing.complained), "lower"),
+    )  # fmt: skip
 
 
 KPIS = (
@@ -210,5 +334,183 @@ KPIS = (
         "unsupported_share", "Share of texts in a language that is not scored.", "How much do we not understand?", "texts not in English ÷ texts", "own",
         unit="ratio", better="lower", tag="actionable", value=Share(TextJudged, lambda text: not text.is_scored), by=TEXTS, windows=MINUTE_WINDOWS,
         least=RATIO_LEAST,
+    ),
+    Kpi(
+        "session_conversion_rate", "Share of sessions that reached a goal; `order` is the goal that every order reaches.", "Do visits turn into results?",
+        "sessions with the goal ÷ sessions", "GA4: session key event rate", unit="ratio", better="higher", tag="actionable",
+        value=Share(SessionGoal, lambda goal: goal.reached), by=GOALS, windows=QUARTER_HOUR_WINDOWS, matures=30 * MINUTE, least=RATIO_LEAST, apart=("goal",),
+    ),
+    Kpi(
+        "goal_action_rate", "Share of the sessions that saw a goal's page in which it was reached.", "Do our key pages lead to action?",
+        "sessions with the goal ÷ sessions that saw its page (all sessions where the goal has none)", "GA4: key events on key pages", unit="ratio",
+        better="higher", tag="actionable", value=Share(SessionGoal, lambda goal: goal.reached and goal.offered, among=lambda goal: goal.offered),
+        by=GOALS, windows=QUARTER_HOUR_WINDOWS, matures=30 * MINUTE, least=RATIO_LEAST, apart=("goal",),
+    ),
+    Kpi(
+        "local_referral_share", "Share of sessions that came from local directories, partners and community sites.", "Does the neighbourhood send us visitors?",
+        "sessions with source `local` ÷ sessions", "own", unit="ratio", better="higher", tag="actionable",
+        value=Share(Session, lambda session: session.is_local), by=(("segment", "channel"),), windows=QUARTER_HOUR_WINDOWS, matures=30 * MINUTE,
+        least=RATIO_LEAST,
+    ),
+    Kpi(
+        "local_conversion_rate", "Share of the sessions from local referrals that reached a goal.", "Are visitors from the neighbourhood worth it?",
+        "sessions with source `local` and the goal ÷ sessions with source `local`", "own", unit="ratio", better="higher", tag="actionable",
+        value=Share(SessionGoal, lambda goal: goal.local and goal.reached, among=lambda goal: goal.local), by=(("segment", "goal"),),
+        windows=QUARTER_HOUR_WINDOWS, matures=30 * MINUTE, least=RATIO_LEAST, apart=("goal",),
+    ),
+    Kpi(
+        "interactions", "Likes, comments, shares and follows.", "How much do people react to us?", "number of likes, comments, shares and follows",
+        "social media marketing", unit="count", better="higher", tag="vanity", value=Count(Engagement, lambda engagement: engagement.is_interaction),
+        by=(("segment", "network"), ("network", "category"), ("kind",)), windows=QUARTER_HOUR_WINDOWS,
+    ),
+    Kpi(
+        "impressions", "Impressions that posts gained.", "How often are our posts seen?", "Σ (total of a post − its previous total)",
+        "social media marketing", unit="count", better="higher", tag="vanity", value=Sum(Engagement, impressions_of, among=lambda engagement: engagement.kind is None), by=NETWORKS,
+        windows=QUARTER_HOUR_WINDOWS,
+    ),
+    Kpi(
+        "interaction_rate", "Likes, comments, shares and follows per impression (basis: impressions).", "Do people who see our posts react?",
+        "likes, comments, shares and follows ÷ impressions gained", "social media marketing", unit="ratio", better="higher", tag="actionable",
+        value=Ratio(Engagement, lambda engagement: engagement.is_interaction, impressions_of), by=NETWORKS, windows=QUARTER_HOUR_WINDOWS, least=RATIO_LEAST,
+    ),
+    *(
+        Kpi(
+            f"{kind}_rate", f"{kind.capitalize()}s per impression (basis: impressions).", f"Which reaction do our posts get: {kind}s?",
+            f"{kind}s ÷ impressions gained", "social media marketing", unit="ratio", better="higher", tag="actionable",
+            value=Ratio(Engagement, is_kind(kind), impressions_of), by=NETWORKS, windows=QUARTER_HOUR_WINDOWS, least=RATIO_LEAST,
+        )
+        for kind in ("like", "comment", "share", "follow")
+    ),
+    Kpi(
+        "composite_interaction_rate", "Weighted interactions, saves and clicks among them, per impression (basis: impressions).",
+        "Do our posts make people do anything at all?", "Σ weight of the kind ÷ impressions gained; every weight is 1", "social media marketing",
+        unit="ratio", better="higher", tag="actionable", value=Ratio(Engagement, lambda engagement: engagement.weight, impressions_of), by=NETWORKS,
+        windows=QUARTER_HOUR_WINDOWS, least=RATIO_LEAST,
+    ),
+    Kpi(
+        "follower_growth", "Followers won less followers lost.", "Does our audience grow?",
+        "difference of followers measured, else follows − unfollows", "social media marketing", unit="count", better="higher", tag="vanity",
+        value=Either(
+            AudienceChange, is_measured, Sum(AudienceChange, lambda change: change.difference, among=is_measured),
+            Sum(AudienceChange, lambda change: change.follows, among=lambda change: not change.measured),
+        ),
+        by=(("network",),), windows=DAYS, apart=("network",),
+    ),
+    *mailing_kpis("email", "e-mails"),
+    Kpi(
+        "engaged_time", "Mean time a page was in view and in use.", "Are our pages read?", "Σ engaged time of views, at most 30 min each ÷ views left",
+        "Snowplow: engaged time", unit="seconds", better="higher", tag="actionable", value=Mean(PageRead, lambda read: read.engaged, scale=1000), by=READS,
+        windows=MINUTE_WINDOWS, least=MEAN_LEAST,
+    ),
+    Kpi(
+        "engaged_time_median", "Median time a page was in view and in use.", "How long is the usual page read?", "nearest rank ⌈0.5·n⌉, within 2 %",
+        "nearest rank", unit="seconds", better="higher", tag="actionable", value=Quantile(PageRead, lambda read: read.engaged, 0.5, scale=1000), by=READS,
+        windows=MINUTE_WINDOWS, least=MEAN_LEAST,
+    ),
+    Kpi(
+        "scroll_depth", "Mean of the deepest scroll of a view, as a share of the page.", "How far down do people read?",
+        "Σ deepest scroll ratio ÷ views left with a scroll ratio", "Snowplow: maximum scroll depth", unit="ratio", better="higher", tag="actionable",
+        value=Mean(PageRead, lambda read: read.depth or 0, scale=DEPTH, among=lambda read: read.depth is not None), by=READS, windows=MINUTE_WINDOWS,
+        least=MEAN_LEAST,
+    ),
+    Kpi(
+        "video_completion_rate", "Share of plays started that reached 90 % or their end.", "Are our videos watched to the end?",
+        "plays started that reached 90 % or were reported complete ÷ plays started", "video analytics", unit="ratio", better="higher", tag="actionable",
+        value=Share(Play, lambda play: play.completed, among=lambda play: play.started), by=MEDIA, windows=MINUTE_WINDOWS, matures=HOUR, least=RATIO_LEAST,
+    ),
+    Kpi(
+        "watch_time", "Time that videos and audio were played.", "How much of our media is consumed?",
+        "Σ over plays of what the position gained between two reports, at most the time between them", "video analytics", unit="seconds",
+        better="higher", tag="vanity", value=Sum(Play, lambda play: play.watched, scale=1000), by=MEDIA, windows=MINUTE_WINDOWS, least=1,
+    ),
+    Kpi(
+        "downloads", "Files downloaded.", "What do people take home?", "number of file_downloaded events", "web analytics", unit="count", better="higher",
+        tag="vanity", value=Count(FileDownloaded), by=MEDIA, windows=MINUTE_WINDOWS,
+    ),
+    Kpi(
+        "visitor_conversion_rate", "Share of a day's visitors who reached a goal.", "Do people do what we hope for?",
+        "subjects who reached the goal that day ÷ subjects with a page view or the goal that day", "GA4: user key event rate", unit="ratio", better="higher",
+        tag="actionable", value=Share(Conversion, lambda conversion: conversion.reached), by=(("segment", "goal"), ("channel", "goal")), windows=DAYS,
+        least=RATIO_LEAST, apart=("goal",),
+    ),
+    Kpi(
+        "cart_abandonment", "Share of carts that no order followed.", "Do people leave with their carts full?",
+        "carts without an order within 60 min of their last event ÷ carts opened", "Baymard", unit="ratio", better="lower", tag="actionable",
+        value=Share(Cart, lambda cart: not cart.ordered), by=COMMERCE, windows=QUARTER_HOUR_WINDOWS, matures=HOUR, least=RATIO_LEAST,
+    ),
+    Kpi(
+        "checkout_abandonment", "Share of checkouts that no order followed.", "Do people give up at the till?",
+        "checkouts without an order within 60 min of their last event ÷ checkouts started", "Baymard", unit="ratio", better="lower", tag="actionable",
+        value=Share(Checkout, lambda checkout: not checkout.ordered), by=COMMERCE, windows=QUARTER_HOUR_WINDOWS, matures=HOUR, least=RATIO_LEAST,
+    ),
+    Kpi(
+        "orders", "Orders.", "How much do we sell?", "number of order ids", "retail", unit="count", better="higher", tag="vanity",
+        value=Count(Order, is_placed), by=ORDERS, windows=MINUTE_WINDOWS,
+    ),
+    Kpi(
+        "average_order_value", "Mean value of an order after refunds, in minor units of its currency.", "How much does an order bring?",
+        "Σ (total − refunds) ÷ orders, by currency", "retail", unit="minor", better="higher", tag="actionable",
+        value=Mean(Order, lambda order: order.net, among=is_placed), by=MONEY, windows=MINUTE_WINDOWS, least=RATING_LEAST, apart=("currency",),
+    ),
+    Kpi(
+        "refund_share", "Share of orders of which money was refunded.", "Do customers keep what they buy?", "orders with a refund ÷ orders", "retail",
+        unit="ratio", better="lower", tag="actionable", value=Share(Order, lambda order: order.placed and order.refunded > 0, among=is_placed), by=ORDERS,
+        windows=MINUTE_WINDOWS, least=RATIO_LEAST,
+    ),
+    Kpi(
+        "funnel_completion_rate", "Share of attempts at a funnel that came to its last step.", "How many come through?", "attempts completed ÷ attempts entered",
+        "GA4: funnel exploration", unit="ratio", better="higher", tag="actionable", value=Share(FunnelEntry, lambda entry: entry.completed),
+        by=(("segment", "funnel"), ("channel", "funnel")), windows=QUARTER_HOUR_WINDOWS, matures=HOUR, least=RATIO_LEAST, apart=("funnel",), matures_by=longest_funnel,
+    ),
+    Kpi(
+        "funnel_step_rate", "Share of attempts at a step of a funnel that reached it.", "Where do people go on?", "attempts that reached the step ÷ attempts at the step before",
+        "GA4: funnel exploration", unit="ratio", better="higher", tag="actionable", value=Share(FunnelStep, lambda step: step.reached), by=STEPS,
+        windows=QUARTER_HOUR_WINDOWS, matures=HOUR, least=RATIO_LEAST, apart=("funnel",), matures_by=longest_funnel,
+    ),
+    Kpi(
+        "funnel_drop_off", "Share of attempts that ended before a step of a funnel.", "Where do people give up?", "1 − step rate", "GA4: abandonment rate",
+        unit="ratio", better="lower", tag="actionable", value=Share(FunnelStep, lambda step: not step.reached), by=STEPS, windows=QUARTER_HOUR_WINDOWS,
+        matures=HOUR, least=RATIO_LEAST, apart=("funnel",), matures_by=longest_funnel,
+    ),
+    Kpi(
+        "funnel_step_seconds_median", "Median time from the step before.", "How long does a step take?", "nearest rank ⌈0.5·n⌉, within 2 %", "nearest rank",
+        unit="seconds", better="lower", tag="actionable", value=Quantile(StepTime, lambda step: step.after, 0.5, scale=1000), by=STEPS,
+        windows=QUARTER_HOUR_WINDOWS, matures=HOUR, least=MEAN_LEAST, apart=("funnel",), matures_by=longest_funnel,
+    ),
+    Kpi(
+        "funnel_step_seconds_p90", "90th percentile of the time from the step before.", "How long does a step take the slowest?",
+        "nearest rank ⌈0.9·n⌉, within 2 %", "nearest rank", unit="seconds", better="lower", tag="actionable",
+        value=Quantile(StepTime, lambda step: step.after, 0.9, scale=1000), by=STEPS, windows=QUARTER_HOUR_WINDOWS, matures=HOUR, least=MEAN_LEAST, apart=("funnel",), matures_by=longest_funnel,
+    ),
+    Kpi(
+        "payment_failures", "Payments that failed.", "Can people pay?", "number of payment_failed events", "retail", unit="count", better="lower",
+        tag="actionable", value=Count(PaymentFailed), by=COMMERCE, windows=MINUTE_WINDOWS,
+    ),
+    Kpi(
+        "tickets", "Support tickets opened.", "How much help do people need?", "number of ticket ids", "service desk", unit="count", better="lower",
+        tag="actionable", value=Count(Ticket), by=COMMERCE, windows=MINUTE_WINDOWS,
+    ),
+    Kpi(
+        "response_in_target_share", "Share of tickets answered within the site's target.", "Do we keep our promise?",
+        "tickets answered within the target ÷ tickets older than the target", "service desk", unit="ratio", better="higher", tag="actionable",
+        value=Share(Ticket, lambda ticket: ticket.in_target), by=COMMERCE, windows=DAYS, matures=4 * HOUR, least=RATIO_LEAST, matures_by=response_target,
+    ),
+    Kpi(
+        "support_response_time", "Mean time to the first answer to a ticket.", "How long do people wait for us?",
+        "Σ (first answer − opening) ÷ tickets answered", "service desk", unit="seconds", better="lower", tag="actionable",
+        value=Mean(Response, lambda response: response.after, scale=1000), by=COMMERCE, windows=MINUTE_WINDOWS, least=MEAN_LEAST,
+    ),
+    *(
+        Kpi(
+            f"support_response_time_{name}", f"{words} of the time to the first answer to a ticket.", f"How long is the {wait} wait?",
+            f"nearest rank ⌈{q:g}·n⌉, within 2 %", "nearest rank", unit="seconds", better="lower", tag="actionable",
+            value=Quantile(Response, lambda response: response.after, q, scale=1000), by=COMMERCE, windows=MINUTE_WINDOWS, least=MEAN_LEAST,
+        )
+        for name, words, wait, q in (("median", "Median", "usual", 0.5), ("p90", "90th percentile", "longest", 0.9))
+    ),
+    Kpi(
+        "resolution_time_median", "Median time until a ticket is resolved.", "How long until it is settled?", "nearest rank ⌈0.5·n⌉, within 2 %", "nearest rank",
+        unit="seconds", better="lower", tag="actionable", value=Quantile(Resolution, lambda resolution: resolution.after, 0.5, scale=1000), by=COMMERCE,
+        windows=MINUTE_WINDOWS, least=MEAN_LEAST,
     ),
 )  # fmt: skip

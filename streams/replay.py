@@ -15,7 +15,6 @@ from streams import events as e
 from streams.admission import Counts, add, unaccounted
 from streams.flow import Flush, Headers
 from streams.intake import RECEIPT_HEADER
-from streams.kpis import KPIS
 from streams.panes import AHEAD_OF_RECEIPT, HOUR, Pane, pane_end
 from streams.partition import ROLLUPS, Partition
 from streams.readings import Reading, published
@@ -27,7 +26,6 @@ CHUNK = 2_000
 """Lines between two flushes."""
 TOPIC_ORDER = ("customers", "website", "social", "reviews")
 """Inside a chunk consent and identity come before what depends on them."""
-MATURES = max(kpi.matures for kpi in KPIS)
 INSTANTS = ("at", "sent_at", "received_at", "due_at")
 
 T = TypeVar("T")
@@ -201,22 +199,23 @@ def accounting(counters: Iterable[Counts]) -> dict[str, int]:
 def final_readings(rollups: Rollups, sizes: Sequence[Pane] = tuple(Pane)) -> Iterator[Reading]:
     """All readings of a partition's sites at the end of input: every pane with a fact, then every window as it stands then.
 
-    The watermark moves to the end of each site's last pane and the longest maturity beyond, so nothing is left unread.
-    What has no data is left out, and a window that is also a pane is said once. `sizes` limits the panes, not the windows.
+    The watermark moves to the end of each site's last pane, and all panes count as matured, so nothing is left unread.
+    What has no data is left out, and a window that is also a pane or another window is said once. `sizes` limits the panes, not the windows.
     """
-    windows = [reading for book in rollups.books.values() for reading in _windows(rollups, book)]
-    known = {_identity(reading) for reading in windows}
+    found = [reading for book in rollups.books.values() for reading in _windows(rollups, book)]
+    found.sort(key=lambda reading: isinstance(reading.length, str))  # of 24 hours and a day that coincide the day holds more: what came late
+    windows = {_identity(reading): reading for reading in found}
     for reading in rollups.pane_readings(sizes):
-        if reading.state != "no_data" and _identity(reading) not in known:
+        if reading.state != "no_data" and _identity(reading) not in windows:
             yield reading
-    yield from windows
+    yield from windows.values()
 
 
 def _windows(rollups: Rollups, book: SiteBook) -> Iterator[Reading]:
     zone = rollups.sites[book.name].zone
     counted = [(series, pane) for series in book.series.values() for pane, cell in series.panes.items() if any(cell)]
-    book.watermark = max((pane_end(pane, series.size, zone) for series, pane in counted), default=0) + MATURES
-    for reading in rollups.readings(book, book.watermark, book.newest):
+    book.watermark = max((pane_end(pane, series.size, zone) for series, pane in counted), default=0)
+    for reading in rollups.readings(book, book.watermark, book.newest, matured=True):
         if reading.state != "no_data":
             yield reading
 

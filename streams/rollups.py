@@ -58,7 +58,7 @@ class Span(NamedTuple):
 
 
 Clock = tuple[Window, int]
-"""What decides where a window of a series stands: its length, and how long its panes mature."""
+"""What decides where a window of a site's series stands: its length, and how long its panes mature (by default)."""
 
 
 class Series:
@@ -77,7 +77,7 @@ class Series:
         """Per pane the latest cell of each source partition, with its flush number."""
         self.panes: dict[int, Cell] = {}
         """Per pane the sum of its parts."""
-        self.kpis = tuple(kpi for kpi in family.kpis if not grouping or grouping in kpi.by)
+        self.kpis = tuple(kpi for kpi in family.kpis if (grouping in kpi.by if grouping else not kpi.apart))
         self.sums: dict[Span, Cell] = {}
         self.spans: dict[Clock, Span] = {}
         """Where the windows stood when they were last read."""
@@ -248,10 +248,10 @@ class Rollups:
             self._forget(book, watermark)
         return messages
 
-    def readings(self, book: SiteBook, watermark: int, newest: int) -> Iterator[Reading]:
-        """Every measure of a site over every window it is published for, as of a watermark."""
+    def readings(self, book: SiteBook, watermark: int, newest: int, matured: bool = False) -> Iterator[Reading]:
+        """Every measure of a site over every window it is published for, as of a watermark; `matured`: no pane has to wait any more."""
         for series in list(book.series.values()):
-            yield from self._read(book, series, self._spans(book, series, watermark, newest))
+            yield from self._read(book, series, self._spans(book, series, watermark, newest, matured))
 
     def read_as_of(self, site: str, kpi: Kpi, grouping: tuple[str, ...], labels: tuple[str, ...], window: Window, watermark: int) -> Reading | None:
         """What a measure said (or says) of a label set over a window as of a watermark, by the panes held today; None for a label set never seen."""
@@ -259,7 +259,8 @@ class Rollups:
         series = book.series.get((family.fact.name, int(size := pane_size_of(window, family)), grouping, labels)) if book is not None else None
         if book is None or series is None:
             return None
-        span = span_of(window, kpi, size, watermark, watermark, self.sites[site].zone)
+        settings = self.sites[site]
+        span = span_of(window, size, watermark - kpi.maturity(settings), watermark, settings.zone)
         whole = total = series.sum_over(span, None)
         if grouping and kpi.name in WHOLE_NEEDED:
             whole = _series(book, family, size, (), ()).sum_over(span, None)
@@ -280,11 +281,11 @@ class Rollups:
             ):
                 yield from self._read(book, series, spans[kind])
 
-    def _spans(self, book: SiteBook, series: Series, watermark: int, newest: int) -> dict[Clock, Span]:
+    def _spans(self, book: SiteBook, series: Series, watermark: int, newest: int, matured: bool = False) -> dict[Clock, Span]:
         """Where the windows of a series stand now."""
-        zone = self.sites[book.name].zone
+        site = self.sites[book.name]
         return {
-            (window, kpi.matures): span_of(window, kpi, series.size, watermark, newest, zone)
+            (window, kpi.matures): span_of(window, series.size, watermark - (0 if matured else kpi.maturity(site)), newest, site.zone)
             for kpi in series.kpis
             for window in kpi.windows
             if pane_size_of(window, series.family) is series.size
@@ -315,9 +316,7 @@ class Rollups:
             for series in book.series.values():
                 if series.size not in sizes:
                     continue
-                for kpi in series.family.kpis:
-                    if series.grouping and series.grouping not in kpi.by:
-                        continue
+                for kpi in series.kpis:
                     if isinstance(kpi.windows[0], Live):
                         continue
                     for pane, cell in sorted(series.panes.items()):
@@ -417,12 +416,11 @@ def pane_size_of(window: Window, family: Family) -> Pane:
     return Pane.DAY if window in ("day", "week", "month") or (isinstance(window, int) and window > DAY) else Pane.MINUTE
 
 
-def span_of(window: Window, kpi: Kpi, size: Pane, watermark: int, newest: int, zone: Any) -> Span:
-    """Where a window stands: it ends with the last complete pane at or before the watermark (matured ones earlier)."""
+def span_of(window: Window, size: Pane, reached: int, newest: int, zone: Any) -> Span:
+    """Where a window stands: it ends with the last complete pane at or before the instant up to which panes have matured."""
     if isinstance(window, Live):
         end = newest - newest % size + size
         return Span(end - window.minutes * MINUTE, end)
-    reached = watermark - kpi.matures
     if size is not Pane.DAY:
         end = reached - reached % size
         return Span(end - window, end) if isinstance(window, int) else Span(day_start(end, zone), end)

@@ -1,18 +1,28 @@
-"""What an operator may say about a site: time zone, own and known hosts, routes, brands, consent where an event says nothing."""
+"""What an operator may say about a site: time zone, own and known hosts, routes, brands, goals, funnels, the response time
+aimed at, consent where an event says nothing."""
 
 import re
 from collections.abc import Mapping
 from datetime import UTC, tzinfo
-from functools import cached_property
-from typing import Any
+from functools import cached_property, lru_cache
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 import yaml
+from msgspec import Meta
+from xxhash import xxh3_64_hexdigest
 
 from streams import sources
+from streams.events import EVENT_TYPES, NAMES, Event, OrderRefunded
+from streams.panes import MINUTE
 
 SITE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+STEP_EVENTS = {NAMES[event]: event for event in EVENT_TYPES if event.topic == "website" and event is not OrderRefunded}
+"""What a step of a funnel may wait for: what a subject does on the website."""
+STEP_FILTERS = ("path", "route", "goal", "step", "element", "product", "category")
+LABEL = re.compile(r"[^\s#][^#]{0,63}")
+"""Names of funnels, steps and goals: they become labels, and `#` parts a funnel's name from its version."""
 
 
 class ConsentDefaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -21,6 +31,59 @@ class ConsentDefaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     analytics: bool = True
     profiling: bool = True
     sentiment: bool = True
+
+
+class Goal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A goal whose rate is wanted: reached by `goal_reached` of its name, and by clicks on `element` where one is configured."""
+
+    element: str | None = None
+    path: str | None = None
+    """Template of the page the click is made on; None: any."""
+    page: str | None = None
+    """Template of the key page: where the goal can be seen; None: everywhere."""
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
+    """What a step of a funnel waits for: an event whose fields have these values. `path` is a template; `route` is the path's route."""
+
+    event: str
+    name: str = ""
+    """Label of the step; the event's name where it is empty."""
+    path: str | None = None
+    route: str | None = None
+    goal: str | None = None
+    step: str | None = None
+    element: str | None = None
+    product: str | None = None
+    category: str | None = None
+    properties: dict[str, str | int | float | bool] = {}
+
+    @property
+    def label(self) -> str:
+        return self.name or self.event
+
+    @cached_property
+    def equal(self) -> tuple[tuple[str, str], ...]:
+        """Fields of the event that must have exactly this value."""
+        return tuple((field, value) for field in ("goal", "step", "element", "product", "category") if (value := getattr(self, field)) is not None)
+
+
+class Funnel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
+    """Steps in their order, and how long (minutes) after the first one the others count."""
+
+    steps: Annotated[tuple[Step, ...], Meta(min_length=2, max_length=20)]
+    window: Annotated[int, Meta(ge=1, le=1440)] = 1440
+
+    def key(self, name: str) -> str:
+        """Its name with a version that changes with the definition, so that what an older one has counted stays as it was."""
+        return f"{name}#{self._version}"
+
+    @cached_property
+    def _version(self) -> str:
+        return xxh3_64_hexdigest(msgspec.msgpack.encode(self))[:8]
+
+
+CHECKOUT = Funnel(steps=tuple(Step(event=name) for name in ("product_viewed", "product_added", "checkout_started", "order_completed")), window=60)
 
 
 class Site(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
@@ -38,6 +101,11 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     brands: tuple[str, ...] = ()
     """The site's own names; a mention without a brand is about the site."""
     competitors: tuple[str, ...] = ()
+    goals: dict[str, Goal] = {}
+    """Goals that have a rate, beside `order`, which always has one."""
+    funnels: dict[str, Funnel] = msgspec.field(default_factory=lambda: {"checkout": CHECKOUT})
+    response_target: Annotated[int, Meta(ge=1, le=10_080)] = 240
+    """Minutes (at most a week) within which a ticket is to be answered."""
     consent: ConsentDefaults = ConsentDefaults()
 
     @cached_property
@@ -55,7 +123,51 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     @cached_property
     def route_patterns(self) -> tuple[tuple[re.Pattern[str], str], ...]:
-        return tuple((re.compile(re.escape(route).replace(r"\*", "[^/]*")), route) for route in self.routes)
+        return tuple((template_pattern(route), route) for route in self.routes)
+
+    @cached_property
+    def goal_names(self) -> tuple[str, ...]:
+        """All goals that have a rate."""
+        return tuple(dict.fromkeys((ORDER, *self.goals)))
+
+    @cached_property
+    def click_goals(self) -> Mapping[str, tuple[tuple[str, str | None], ...]]:
+        """By element: the goals that a click on it reaches, and the template of their page (None: any)."""
+        found: dict[str, tuple[tuple[str, str | None], ...]] = {}
+        for name, goal in self.goals.items():
+            if goal.element is not None:
+                found[goal.element] = (*found.get(goal.element, ()), (name, goal.path))
+        return found
+
+    @cached_property
+    def funnel_steps(self) -> Mapping[type[Event], tuple[tuple[str, int, Step], ...]]:
+        """By type of event: the steps it may be, each with the key of its funnel's present version and its place as a bit."""
+        found: dict[type[Event], tuple[tuple[str, int, Step], ...]] = {}
+        for name, funnel in self.funnels.items():
+            for place, step in enumerate(funnel.steps):
+                event = STEP_EVENTS[step.event]
+                found[event] = (*found.get(event, ()), (funnel.key(name), 1 << place, step))
+        return found
+
+    @cached_property
+    def longest_funnel(self) -> int:
+        """The longest window of a funnel (ms): so long after its end a pane of entries is read. 0 without funnels."""
+        return max((funnel.window for funnel in self.funnels.values()), default=0) * MINUTE
+
+
+ORDER = "order"
+"""The goal that every order reaches."""
+
+
+@lru_cache(maxsize=4_096)
+def template_pattern(template: str) -> re.Pattern[str]:
+    """What fits a template of paths: `*` stands for one segment."""
+    return re.compile(re.escape(template).replace(r"\*", "[^/]*"))
+
+
+def fits_template(template: str | None, path: str | None) -> bool:
+    """Whether a path without its query and fragment fits a template; without a template everything does."""
+    return template is None or (path is not None and template_pattern(template).fullmatch(path.partition("#")[0].partition("?")[0]) is not None)
 
 
 class SitesError(ValueError):
@@ -92,6 +204,11 @@ def load_sites(text: str, name: str = "sites file") -> Sites:
 
 
 def _site(fields: Any, where: str) -> Site:
+    if isinstance(fields, dict):  # each by itself first, so that a mistake is told with its name
+        _check_form(fields.get("goals"), Goal, f"{where}: goal", ", ".join(Goal.__struct_fields__))
+        _check_form(
+            fields.get("funnels"), Funnel, f"{where}: funnel", f"steps (2 to 20), window (1 to 1440 minutes); of a step: {', '.join(Step.__struct_fields__)}"
+        )
     try:
         site = msgspec.convert({} if fields is None else fields, Site)
     except msgspec.ValidationError as error:
@@ -100,4 +217,41 @@ def _site(fields: Any, where: str) -> Site:
         site.zone  # noqa: B018 (a cached property that raises for an unknown name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise SitesError(f"{where}: time_zone {site.time_zone!r} is not known; use a name such as Europe/Berlin") from error
+    for name, goal in site.goals.items():
+        _check_name(name, f"{where}: goal {name!r}")
+        if goal.path is not None and goal.element is None:
+            raise SitesError(f"{where}: goal {name!r}: `path` says where `element` is clicked; name the element, or use `page` for where the goal can be seen")
+    for name, funnel in site.funnels.items():
+        _check_name(name, f"{where}: funnel {name!r}")
+        _check_steps(funnel, f"{where}: funnel {name!r}")
     return site
+
+
+def _check_form(named: Any, form: type[Goal | Funnel], where: str, allowed: str) -> None:
+    if isinstance(named, dict):
+        for name, fields in named.items():
+            try:
+                msgspec.convert(fields, form)
+            except msgspec.ValidationError as error:
+                raise SitesError(f"{where} {name!r}: {error}; fields: {allowed}") from error
+
+
+def _check_name(name: str, where: str) -> None:
+    if not LABEL.fullmatch(name):
+        raise SitesError(f"{where}: a name is 1 to 64 characters without `#`, and does not begin with a blank")
+
+
+def _check_steps(funnel: Funnel, where: str) -> None:
+    labels = [step.label for step in funnel.steps]
+    for number, step in enumerate(funnel.steps, 1):
+        place = f"{where}: step {number}"
+        if step.event not in STEP_EVENTS:
+            raise SitesError(f"{place}: event {step.event!r} cannot be a step; allowed: {', '.join(STEP_EVENTS)}")
+        _check_name(step.label, place)
+        if labels.count(step.label) > 1:
+            raise SitesError(f"{place}: two steps are called {step.label!r}; give each a `name` of its own")
+        known = STEP_EVENTS[step.event].__struct_fields__
+        usable = [field for field in STEP_FILTERS if ("path" if field == "route" else field) in known]
+        for field in STEP_FILTERS:
+            if getattr(step, field) is not None and field not in usable:
+                raise SitesError(f"{place}: {step.event} has no {field}; usable with it: {', '.join([*usable, 'properties'])}")

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from streams.journeys.following import Note
 from streams.journeys.reviews import Review
 from streams.journeys.sessions import Session
 from streams.journeys.visits import FirstView
@@ -52,6 +53,10 @@ class Subject(msgspec.Struct, array_like=True, eq=False, gc=False):
     consent: list[ConsentChange] | None = None
     erased: int | None = None
     """Event time of the erasure; events are refused for 400 days."""
+    notes: dict[str, list[Note]] = {}
+    """What its journeys remember, by the journey's name, in order of event time."""
+    late: list[int] = []
+    """Instants of notes that came too late for minute panes."""
 
     def keep_until(self, at: int) -> None:
         self.expires = max(self.expires, at)

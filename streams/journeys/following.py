@@ -6,12 +6,13 @@ instant. A journey keeps notes only as long as an event inside the grace could s
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from streams.events import Event
 from streams.sites import Site
 
+H = TypeVar("H", bound=Hashable)
 Note = tuple[Any, ...]
 """What a journey remembers of one event: (event time ms, event id, …); plain values that msgpack can hold."""
 
@@ -40,11 +41,11 @@ class Journey(Protocol):
         """All facts that these notes (in order of time and id) make."""
 
     def keep(self, notes: Sequence[Note], watermark: int, site: Site) -> Sequence[Note]:
-        """The notes an event inside the grace may still meet. What it drops takes its facts with it, and theirs alone:
-        facts(notes) = facts(kept) + facts(dropped)."""
+        """The notes an event inside the grace may still meet, and such that stand for those before. What it drops takes its facts
+        with it, and theirs alone: facts(notes) = facts(kept) + facts(dropped)."""
 
 
-def changes(before: Iterable[Stated], after: Iterable[Stated]) -> tuple[list[Stated], list[Stated]]:
+def changes(before: Iterable[H], after: Iterable[H]) -> tuple[list[H], list[H]]:
     """What to withdraw and what to state, so that what stood before becomes what stands after."""
     old, new = Counter(before), Counter(after)
     return list((old - new).elements()), list((new - old).elements())

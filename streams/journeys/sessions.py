@@ -5,11 +5,13 @@ session at either end, or bridges two into one. Limit: a cluster longer than 24 
 of arrival; a late event that moves the start of such a run does not move the cuts behind it.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import msgspec
 
 from streams.panes import DAY, GRACE, MINUTE, Pane
+from streams.sources import LOCAL
 
 GAP = 30 * MINUTE
 LONGEST = DAY
@@ -42,15 +44,37 @@ class Session(msgspec.Struct, array_like=True, eq=False, gc=False):
     """Where the earliest event with a label is not the start event: the moment of that event, by label."""
     carried: str | None = None
     """Segment the subject carried before the start, where the start event has none."""
+    reached: tuple[str, ...] = ()
+    """Goals that were reached, in order of their names."""
+    offered: tuple[str, ...] = ()
+    """Goals whose own page was seen, in order of their names."""
 
     @property
     def duration(self) -> int:
         """Milliseconds from the first to the last event."""
         return self.end - self.start
 
+    def add_goals(self, reached: Iterable[str], offered: Iterable[str]) -> None:
+        self.reached = tuple(sorted({*self.reached, *reached}))
+        self.offered = tuple(sorted({*self.offered, *offered}))
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it came from a local directory, partner or community site."""
+        return self.source == LOCAL
+
     @property
     def engaged(self) -> bool:
         return self.pages >= 2 or self.key_events > 0 or self.end - self.start > ENGAGED_AFTER
+
+
+class SessionGoal(NamedTuple):
+    """A session and one of its site's goals."""
+
+    reached: bool
+    offered: bool
+    """Whether the goal's page was seen; true for goals that have none."""
+    local: bool
 
 
 LABELS = ("channel", "source", "route")
@@ -66,12 +90,16 @@ class Visit(NamedTuple):
     channel: str | None
     source: str | None
     route: str | None
+    reached: tuple[str, ...] = ()
+    offered: tuple[str, ...] = ()
 
 
 def opened_by(visit: Visit) -> Session:
     """A session that holds this one event."""
     at, event_id = visit.moment
-    return Session(at, event_id, at, int(visit.page), int(visit.key), visit.segment, visit.channel, visit.source, visit.route)
+    return Session(
+        at, event_id, at, int(visit.page), int(visit.key), visit.segment, visit.channel, visit.source, visit.route, reached=visit.reached, offered=visit.offered
+    )
 
 
 def merge(left: Session, right: Session) -> Session:
@@ -81,6 +109,7 @@ def merge(left: Session, right: Session) -> Session:
     merged = Session(
         left.start, left.first, max(left.end, right.end), left.pages + right.pages, left.key_events + right.key_events, left.segment, carried=left.carried
     )
+    merged.add_goals((*left.reached, *right.reached), (*left.offered, *right.offered))
     later: dict[str, Moment] = {}
     for label in LABELS:
         holders = [(_held(session, label), session) for session in (left, right) if getattr(session, label) is not None]

@@ -7,16 +7,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.aggregates import Portion, Share, bucket_edge, bucket_of, copy_cell, is_empty, quantile, wilson
+from streams.aggregates import Either, Mean, Ratio, Sum, bucket_edge, bucket_of, copy_cell, is_empty, quantile, wilson
 from streams.engagement import FAMILIES, Family
-from streams.events import PageViewed
+from streams.events import FileDownloaded, PageViewed, PaymentFailed
 from streams.facts import DailyVisitor, Mention, MonthlyVisitor, Presence, TextJudged, WeeklyVisitor
+from streams.journeys.audiences import AudienceChange
+from streams.journeys.carts import Cart, Checkout
+from streams.journeys.content import PageRead, Play
+from streams.journeys.conversions import Conversion
+from streams.journeys.funnels import FunnelEntry, FunnelStep, StepTime
+from streams.journeys.interactions import WEIGHTS, Engagement
+from streams.journeys.messages import Mailing, Sending
+from streams.journeys.orders import Order
 from streams.journeys.reviews import MICRO, Review
-from streams.journeys.sessions import Session
+from streams.journeys.sessions import Session, SessionGoal
+from streams.journeys.tickets import Resolution, Response, Ticket
 from streams.kpis import KPIS, Kpi
 
 COMPOUND = st.integers(-10_000, 10_000)
 LABEL = st.sampled_from(["negative", "neutral", "positive", "unsupported"])
+MILLIS = st.integers(0, 10**9)
 SESSIONS = st.builds(
     lambda start, duration, pages, key_events: Session(start, "a", start + duration, pages, key_events),
     st.integers(0, 2**41), st.integers(0, 86_399_999), st.integers(1, 500), st.integers(0, 5),
@@ -29,6 +39,27 @@ FACTS_OF: dict[type[Any], st.SearchStrategy[Any]] = {
     PageViewed: st.none(), Presence: st.none(), DailyVisitor: st.none(), WeeklyVisitor: st.none(), MonthlyVisitor: st.none(),
     Session: SESSIONS, Review: REVIEWS, Mention: st.builds(Mention, own=st.booleans()), TextJudged: st.builds(TextJudged, LABEL, COMPOUND),
 }  # fmt: skip
+FACTS_OF |= {
+    Conversion: st.builds(Conversion, st.booleans()),
+    FunnelEntry: st.builds(FunnelEntry, st.booleans()),
+    FunnelStep: st.builds(FunnelStep, st.booleans()),
+    StepTime: st.builds(StepTime, MILLIS),
+    Cart: st.builds(Cart, st.booleans()),
+    Checkout: st.builds(Checkout, st.booleans()),
+    Order: st.integers(0, 10**9).flatmap(lambda total: st.builds(Order, st.booleans(), st.just(total), st.integers(0, total))),
+    PaymentFailed: st.none(),
+    Ticket: st.builds(Ticket, st.booleans()),
+    Response: st.builds(Response, MILLIS),
+    Resolution: st.builds(Resolution, MILLIS),
+    SessionGoal: st.builds(SessionGoal, *[st.booleans()] * 3),
+    Engagement: st.builds(Engagement, kind=st.sampled_from([None, *WEIGHTS])) | st.builds(Engagement, impressions=st.integers(-20, 100)),
+    AudienceChange: st.builds(AudienceChange, st.integers(-50, 50), st.booleans()),
+    Sending: st.builds(Sending, st.sampled_from(["email", "sms"]), st.booleans(), st.booleans()),
+    Mailing: st.builds(Mailing, st.sampled_from(["email", "sms"]), *[st.booleans()] * 5),
+    PageRead: st.builds(PageRead, st.integers(0, 1_800_000), st.none() | st.integers(0, 10_000)),
+    Play: st.tuples(st.booleans(), st.booleans(), st.integers(0, 10**7)).map(lambda drawn: Play(drawn[0], drawn[0] and drawn[1], drawn[2])),
+    FileDownloaded: st.none(),
+}
 MEASURES = pytest.mark.parametrize("kpi", KPIS, ids=lambda kpi: kpi.name)
 FAMILY = pytest.mark.parametrize("family", FAMILIES.values(), ids=lambda family: family.fact.name)
 few = settings(max_examples=25)
@@ -144,10 +175,12 @@ def check_bounds(kpi: Kpi, result) -> None:
         assert result.value in (None, 0)
         assert kpi.unit == "count" or result.value is None
         return
-    if kpi.unit == "ratio":
-        assert 0 <= result.low <= result.value <= result.high <= 1
-        assert isinstance(kpi.value, Share | Portion)
+    if kpi.unit == "ratio" and not isinstance(kpi.value, Mean):
         assert result.value == result.numerator / result.n
+        if isinstance(kpi.value, Ratio) and not 0 <= result.numerator <= result.n:
+            assert result.low is result.high is None
+        else:
+            assert 0 <= result.low <= result.value <= result.high <= 1
     if kpi.unit == "score":
         assert -1 <= result.value <= 1
     if kpi.unit == "stars":
@@ -161,3 +194,23 @@ def test_the_shares_of_the_five_stars_add_up_to_one(ratings):
     shares = [result_of(kpi, family, cell).value for kpi in KPIS if kpi.name.startswith("rating_")]
     assert len(shares) == 5
     assert sum(shares) == pytest.approx(1)
+
+
+def test_a_ratio_of_sums_may_exceed_1_and_has_bounds_only_as_a_share():
+    ratio = Ratio(tuple, lambda pair: pair[0], lambda pair: pair[1])
+    assert ratio.result([150, 100], []) == (1.5, 100, None, None, 150)
+    assert ratio.result([5, 10], []) == (0.5, 10, *wilson(5, 10), 5)
+    assert ratio.result([3, 0], []) == ratio.result([3, -7], []) == (None, 0, None, None, 3)
+
+
+def test_a_sum_is_a_count_in_its_own_unit():
+    assert Sum(int, int).result([0, 0], []) == (0, 0, None, None, None)
+    assert Sum(int, int).result([2, -3], []) == (-3, 2, None, None, None)
+    assert [Sum(int, int, scale=1000).result(slots, []).value for slots in ([0, 0], [2, 1500])] == [None, 1.5]
+
+
+def test_either_says_the_second_only_where_nothing_is_given_for_the_first():
+    growth = Either(int, bool, Sum(int, int, among=bool), Sum(int, abs))
+    assert len(growth.slots()) == 5
+    assert growth.result([1, 1, 0, 7, 9], []).value == 0
+    assert growth.result([0, 0, 0, 7, 9], []) == (9, 7, None, None, None)

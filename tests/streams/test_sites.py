@@ -9,7 +9,9 @@ import msgspec
 import pytest
 
 from streams import sources
-from streams.sites import ConsentDefaults, Site, SitesError, load_sites
+from streams.events import ElementClicked, PageViewed
+from streams.panes import HOUR, MINUTE
+from streams.sites import CHECKOUT, ConsentDefaults, Funnel, Goal, Site, SitesError, Step, fits_template, load_sites
 
 PAGE = (Path(__file__).parents[2] / "docs" / "sites.md").read_text()
 
@@ -53,6 +55,26 @@ def test_named_sites_and_the_default():
         ("[]", ["object"]),
         ("just words", ["object"]),
         ("sites: {shop: {brands: !!python/object:os.system x}}", ["python"]),
+        ("sites: {shop: {response_target: 0}}", ["site shop", "response_target", ">= 1"]),
+        ("sites: {shop: {goals: [demo]}}", ["site shop", "goals", "object"]),
+        ("sites: {shop: {goals: {demo: {click: x}}}}", ["site shop", "goal 'demo'", "click", "element, path, page"]),
+        ("sites: {shop: {goals: {demo: {path: /x}}}}", ["site shop", "goal 'demo'", "`path`", "element", "`page`"]),
+        ("sites: {shop: {goals: {'a#b': {}}}}", ["site shop", "goal 'a#b'", "without `#`"]),
+        ("sites: {shop: {goals: {'': {}}}}", ["site shop", "goal ''", "1 to 64"]),
+        ("sites: {shop: {goals: {1: {}}}}", ["site shop", "goals", "str", "int"]),
+        ("sites: {shop: {funnels: {f: {steps: [{event: page_viewed}]}}}}", ["site shop", "funnel 'f'", "steps", ">= 2", "2 to 20"]),
+        ("sites: {shop: {funnels: {f: {window: 3000, steps: []}}}}", ["site shop", "funnel 'f'", "window", "1440"]),
+        ("sites: {shop: {funnels: {f: {steps: [{event: page_viewed, url: x}, {}]}}}}", ["site shop", "funnel 'f'", "url", "$.steps[0]", "route"]),
+        ("sites: {shop: {funnels: {f: {steps: [{event: signed_up}, {event: page_viewed}]}}}}", ["funnel 'f'", "step 1", "'signed_up'", "goal_reached"]),
+        ("sites: {shop: {funnels: {f: {steps: [{event: page_viewed}, {event: page_viewed}]}}}}", ["funnel 'f'", "'page_viewed'", "`name`"]),
+        (
+            "sites: {shop: {funnels: {f: {steps: [{event: page_viewed}, {event: order_completed, route: /x}]}}}}",
+            ["step 2", "order_completed", "no route", "properties"],
+        ),
+        (
+            "default: {funnels: {f: {steps: [{event: page_viewed, goal: x}, {event: order_completed}]}}}",
+            ["default", "step 1", "no goal", "path, route, properties"],
+        ),
     ],
 )
 def test_errors_name_site_and_field(text, words):
@@ -75,3 +97,42 @@ def test_the_example_on_the_page_is_read():
     assert set(sites.named) == {"shop", "blog"}
     used = set(re.findall(r"^ +([a-z_]+):", example[1], re.M))
     assert used.issuperset(Site.__struct_fields__), "the example shows every field"
+
+
+def test_goals_and_funnels():
+    f = "{window: 90, steps: [{event: page_viewed, route: /x}, {event: element_clicked, name: two, properties: {a: true}}]}"
+    g = "{steps: [{event: page_viewed}, {event: signed_in}]}"
+    goals = "{demo: {element: book, path: /x}, call: {element: book}, letter: {}}"
+    site = load_sites(f"default: {{goals: {goals}, response_target: 30, funnels: {{f: {f}, g: {g}}}}}").default
+    assert site.goal_names == ("order", "demo", "call", "letter")
+    assert site.click_goals == {"book": (("demo", "/x"), ("call", None))}
+    assert site.goals["letter"] == Goal()
+    assert site.response_target == 30
+    first, second = Step(event="page_viewed", route="/x"), Step(event="element_clicked", name="two", properties={"a": True})
+    assert site.funnels["f"] == Funnel(steps=(first, second), window=90)
+    key = site.funnels["f"].key("f")
+    assert [step[1:] for step in site.funnel_steps[PageViewed]] == [(1, first), (1, Step(event="page_viewed"))]
+    assert site.funnel_steps[ElementClicked] == ((key, 2, second),)
+    assert site.longest_funnel == 24 * HOUR
+    assert load_sites("default: {funnels: {f: {window: 90, steps: [{event: page_viewed}, {event: signed_in}]}}}").default.longest_funnel == 90 * MINUTE
+
+
+def test_without_a_word_there_is_the_checkout_and_the_goal_order():
+    assert Site().funnels == {"checkout": CHECKOUT}
+    assert Site().goal_names == ("order",)
+    assert load_sites("default: {funnels: {}}").default.longest_funnel == 0
+
+
+def test_the_version_of_a_funnel_follows_its_definition_alone():
+    steps = (Step(event="page_viewed"), Step(event="signed_in"))
+    assert Funnel(steps=steps).key("f") == Funnel(steps=tuple(steps)).key("f")
+    others = [Funnel(steps=steps, window=60), Funnel(steps=steps[::-1]), Funnel(steps=(Step(event="page_viewed", name="x"), steps[1]))]
+    assert len({funnel.key("f") for funnel in (Funnel(steps=steps), *others)}) == 4
+
+
+@pytest.mark.parametrize(
+    ("template", "path", "fits"),
+    [("/a/*", "/a/b?c#d", True), ("/a/*", "/a/b/c", False), ("/a", "/a#b", True), ("/a", "/A", False), ("/a", None, False), (None, None, True)],
+)
+def test_templates_of_paths(template, path, fits):
+    assert fits_template(template, path) is fits
