@@ -3,25 +3,46 @@
 import asyncio
 import json
 import os
-from collections.abc import Coroutine
+import re
+from collections.abc import Callable, Coroutine, Iterable
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
-from agents.replay import replay
+from agents.replay import STDIN, progress, replay
 from agents.settings import Settings, SettingsError
+from streams.events import TYPES
 from streams.kpis import KPIS
 from streams.sites import Sites, SitesError, load_sites
+from streams.topics import EVENT_TOPICS
+
+if TYPE_CHECKING:
+    from agents.send import Sent
 
 T = TypeVar("T")
+NAMED_FAULTS = 20
+"""Lines of a file that are named; the summary counts all."""
 
 
 class Sentence(click.ClickException):
     """What is wrong and what to do, in a sentence; exit code 2."""
 
     exit_code = 2
+
+
+class Seconds(click.ParamType):
+    """A length of time: `10s`, `5m`, `1h`, `250ms`; a number alone is seconds."""
+
+    name = "TIME"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|)", str(value))
+        if match is None:
+            self.fail(f"{value!r} is no length of time; say 10s, 5m or 1h.", param, ctx)
+        return float(match[1]) * {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}[match[2]]
 
 
 class Commands(click.Group):
@@ -71,7 +92,7 @@ def _ask(coroutine: Coroutine[Any, Any, T]) -> T:
 @click.group(
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-    epilog=_examples("engage run", "engage topics check", "engage kpis --json"),
+    epilog=_examples("engage run", "engage topics check", "engage doctor", "engage tail --site shop"),
 )
 @click.version_option(version("engagement-monitor"), prog_name="engage")
 def cli() -> None:
@@ -79,6 +100,9 @@ def cli() -> None:
 
     Settings are ENGAGE_* environment variables. Exit codes: 0 ok, 1 findings, 2 usage, settings or an unreachable broker.
     """
+
+
+# --- running ---------------------------------------------------------------------------------------------------------
 
 
 @cli.command(epilog=_examples("engage worker", "ENGAGE_BROKER=kafka-1:9092,kafka-2:9092 ENGAGE_SITES=sites.yml engage worker"))
@@ -125,6 +149,284 @@ def run(rate: float, seed: int, duration: float | None, file: Path | None) -> No
     _exit(run_demo(settings, Options(rate=rate, seed=seed, duration=duration, file=file)))
 
 
+# --- events: sending them, looking at them, putting right what failed; in order of name -------------------------------
+
+
+@cli.command(epilog=_examples("engage doctor", "engage doctor --json", "ENGAGE_BROKER=kafka-1:9092 engage doctor"))
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+def doctor(as_json: bool) -> None:
+    """Look at everything an installation needs, and say what to do about the rest.
+
+    Versions, settings, sites and rules files, broker, topics, clocks, workers and their lag. Nothing is written anywhere. Exit code 1 if there is
+    something to do, 2 if settings cannot be used or the broker cannot be reached.
+    """
+    from agents.doctor import Check, examine, exit_code
+
+    async def look() -> list[Check]:
+        checks = []
+        async for check in examine(os.environ):
+            checks.append(check)
+            if not as_json:
+                colour = {"ok": "green", "warn": "yellow", "fail": "red"}[check.status]
+                click.echo(f"{click.style(f'{check.status:<4}', fg=colour, bold=True)}  {check.name:<11}  {check.found}")
+                if check.remedy:
+                    click.echo(f"      {'':<11}  → {check.remedy}")
+        return checks
+
+    checks = _ask(look())
+    code = exit_code(checks)
+    if as_json:
+        print_json({"exit_code": code, "checks": [check.fields() for check in checks]})
+    elif not code:
+        click.echo("All is well.")
+    _exit(code)
+
+
+@cli.group(epilog=_examples("engage events schema > events.schema.json"))
+def events() -> None:
+    """What may be sent."""
+
+
+@events.command("schema", epilog=_examples("engage events schema", "engage events schema > events.schema.json"))
+def events_schema() -> None:
+    """Print the JSON Schema of all events."""
+    from streams.schema import schema
+
+    print_json(schema())
+
+
+@cli.group(epilog=_examples("engage failed list", "engage failed show --reason unknown_field", "engage failed replay --reason unknown_field"))
+def failed() -> None:
+    """Events that were not counted: how many and why, in full, and once more."""
+
+
+def _selection(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that say which failed events a command is about."""
+    command = click.option("--site", help="Only of this site, as far as it can be read.")(command)
+    command = click.option("--topic", type=click.Choice(EVENT_TOPICS), help="Only those that came on this topic.")(command)
+    return click.option("--reason", metavar="REASON", help="Only with this reason; `engage failed list` names those there are.")(command)
+
+
+@failed.command("list", epilog=_examples("engage failed list", "engage failed list --topic website --json"))
+@_selection
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+def failed_list(reason: str | None, topic: str | None, site: str | None, as_json: bool) -> None:
+    """Count failed events by reason, topic and site, with the first and last receipt (UTC)."""
+    from agents.failed import Selection, count_failed, table
+
+    groups = _ask(count_failed(read_settings(), Selection(reason, topic, site)))
+    if as_json:
+        print_json({"total": sum(group.events for group in groups), "groups": [group.fields() for group in groups]})
+        return
+    click.echo("\n".join(table(groups)) if groups else "No failed events.")
+
+
+@failed.command("show", epilog=_examples("engage failed show 3:17", "engage failed show --reason bad_time --limit 3", "engage failed show 3:17 --json"))
+@click.argument("places", metavar="[OFFSET]...", nargs=-1)
+@_selection
+@click.option("--limit", type=click.IntRange(1, 10_000), default=10, show_default=True, help="At most so many, the newest.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array; bytes that are no text as base64.")
+def failed_show(places: tuple[str, ...], reason: str | None, topic: str | None, site: str | None, limit: int, as_json: bool) -> None:
+    """Print failed events in full: why they failed, where they came from, their headers and bytes.
+
+    OFFSET is PARTITION:OFFSET on the topic `failed` as `engage failed show` and `engage tail --failed` name it, or an offset alone in any partition.
+    Exit code 1 if none is found.
+    """
+    from agents.failed import Selection, failure_fields, failure_text, newest_failed
+
+    selection = Selection(reason, topic, site, {_place(place) for place in places})
+    failures = _ask(newest_failed(read_settings(), selection, limit))
+    if as_json:
+        print_json([failure_fields(failure) for failure in failures])
+    else:
+        click.echo("\n\n".join(map(failure_text, failures)) if failures else "No such failed event.")
+    _exit(0 if failures else 1)
+
+
+def _place(text: str) -> tuple[int | None, int]:
+    partition, colon, offset = text.rpartition(":")
+    if not offset.isdecimal() or (colon and not partition.isdecimal()):
+        raise click.UsageError(f"{text!r} is no place; write PARTITION:OFFSET, for instance 3:17.")
+    return int(partition) if colon else None, int(offset)
+
+
+@failed.command(
+    "replay",
+    epilog=_examples("engage failed replay --reason unknown_field", "engage failed replay --reason wrong_topic --fix topic --yes"),
+)
+@_selection
+@click.option("--fix", type=click.Choice(["none", "topic"]), default="none", show_default=True, help="`topic`: send to the topic of its type, by its own key.")
+@click.option("--unchecked", is_flag=True, help="Also those that would fail again.")
+@click.option("--yes", is_flag=True, help="Send without asking.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object; sends only with --yes.")
+def failed_replay(reason: str | None, topic: str | None, site: str | None, fix: str, unchecked: bool, yes: bool, as_json: bool) -> None:
+    """Publish failed events once more: the original bytes, key and headers, to the topic they came on.
+
+    Each is checked first, and the receipt goes with it. Counts and asks before it sends; without a terminal, and without --yes, it only counts. An
+    event that is replayed twice is counted once. Exit code 1 if some would fail again.
+    """
+    from agents.failed import Plan, Selection, replay_failed
+
+    def agreed(plan: Plan, number: int) -> bool:
+        if not as_json:
+            again = "".join(f", {number} would fail again: {why}" for why, number in sorted(plan.refused.items()))
+            click.echo(f"{plan.selected} selected, {plan.healed} would be accepted now{again}.")
+        if yes or as_json or not number:
+            return yes and number > 0
+        try:
+            return click.confirm(f"Publish {number} once more?")
+        except click.Abort:  # no terminal, no answer
+            click.echo()
+            return False
+
+    if reason is None and topic is None and site is None:
+        raise click.UsageError("Say which: --reason, --topic or --site.")
+    plan, sent = _ask(replay_failed(read_settings(), Selection(reason, topic, site), fix, unchecked=unchecked, agreed=agreed))
+    if as_json:
+        print_json(plan._asdict() | {"sent": sent or 0})
+    elif sent is not None:
+        click.echo(f"{sent} published once more. They stay on the topic `failed` until it forgets them; replaying them again counts nothing twice.")
+    else:
+        click.echo("Nothing was sent.")
+    _exit(1 if plan.refused else 0)
+
+
+cli.add_command(replay)
+
+
+@cli.command(
+    epilog=_examples(
+        "engage send events.jsonl",
+        "engage send --type page_viewed --site acme visitor=v1 path=/",
+        "engage send --example review_posted --site acme rating=2",
+        "engage send --dry-run events.jsonl.gz",
+        "tail -f events.jsonl | engage send -",
+    )
+)
+@click.argument("arguments", metavar="[FILE|-] | [KEY=VALUE]...", nargs=-1)
+@click.option("--type", "name", metavar="TYPE", help="Send one event of this type, with fields as KEY=VALUE.")
+@click.option("--example", type=click.Choice([*TYPES]), metavar="TYPE", help="Send the example of this type; KEY=VALUE changes it.")
+@click.option("--site", help="Site of the one event.")
+@click.option("--unchecked", is_flag=True, help="Also send what is no event: it is counted as failed.")
+@click.option("--dry-run", is_flag=True, help="Check, and send nothing; needs no broker.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as a JSON object.")
+def send(arguments: tuple[str, ...], name: str | None, example: str | None, site: str | None, unchecked: bool, dry_run: bool, as_json: bool) -> None:
+    """Send events: a FILE of JSON lines (also .gz; `-` is standard input), or one event by its fields.
+
+    Every line is checked as a worker checks it. What is no event is not sent and named with its line, reason and path; the others are sent, to the
+    topic of their type and by the key of their subject, and acknowledged by all copies. Of one event, `id` and `at` are filled in where they are missing,
+    and the event is printed. Exit code 1 if something was no event.
+    """
+    from agents import send as sending
+
+    one = name is not None or example is not None
+    if name is not None and example is not None:
+        raise click.UsageError("--type and --example exclude each other.")
+    if not one and (site is not None or len(arguments) != 1 or "=" in arguments[0]):
+        raise click.UsageError("Give one FILE, or - for standard input, or one event by --type or --example with KEY=VALUE.")
+    settings = read_settings()
+    event: dict[str, Any] = {}
+    if one:
+        value, filled = sending.compose(name or example, site, arguments, example=example is not None)
+        event = {"event": json.loads(value), "filled": filled}
+        if not as_json:
+            click.echo(value.decode())
+            if filled:
+                click.echo(f"Filled in: {', '.join(filled)}.", err=True)
+        source = sending.Input(STDIN)
+        blocks: Iterable[list[tuple[int, bytes]]] = [[(1, value)]]
+    else:
+        source = sending.Input(arguments[0])
+        if arguments[0] != STDIN and not Path(arguments[0]).is_file():
+            raise click.UsageError(f"There is no file {arguments[0]!r}.")
+        blocks = source.blocks()
+    with progress() as show:
+
+        def moved(sent: "Sent") -> None:
+            show(sent.lines, source.share)
+
+        sent = sending.check(blocks, moved) if dry_run else _ask(sending.send(settings, blocks, moved, unchecked=unchecked))
+    if as_json:
+        print_json(sent.fields() | event | {"dry_run": dry_run})
+        _exit(1 if sent.refused else 0)
+    _say_sent(sent, settings, numbered=not one, verb="would be sent" if dry_run else "sent", unchecked=unchecked and not dry_run)
+    _exit(1 if sent.refused else 0)
+
+
+def _say_sent(sent: "Sent", settings: Settings, *, numbered: bool, verb: str, unchecked: bool) -> None:
+    """The faults, then one sentence, to standard error: standard output is for the event."""
+    from agents.tail import printable
+
+    for fault in sent.faults[:NAMED_FAULTS]:
+        where = f"line {fault.line}: " if numbered else ""
+        click.echo(f"{where}{click.style(fault.reason, fg='red')} {printable(fault.path)}: {printable(fault.detail)}", err=True)
+    if (more := sent.refused.total() - NAMED_FAULTS) > 0:
+        reasons = ", ".join(f"{number} {reason}" for reason, number in sent.refused.most_common())
+        click.echo(f"… and {more} more; in all {reasons}", err=True)
+    topics = ", ".join(f"{number} to {settings.topic(topic)}" for topic, number in sorted(sent.topics.items()))
+    no_events = f"; {sent.refused.total()} no events{' (sent all the same)' if unchecked else ''}" if sent.refused else ""
+    click.echo(f"{sent.topics.total()} of {sent.lines} {verb}{f' ({topics})' if topics else ''}{no_events}.", err=True)
+
+
+@cli.command(
+    epilog=_examples(
+        "engage tail",
+        "engage tail --site shop --type order_completed",
+        "engage tail --last 20 --no-follow",
+        "engage tail --from-start --json --for 10s > events.jsonl",
+        "engage tail --failed --last 5",
+    )
+)
+@click.option("--from-start", is_flag=True, help="Begin with the oldest events that are kept.")
+@click.option("--last", type=click.IntRange(1, 100_000), metavar="N", help="Begin with the N newest events.")
+@click.option("--site", help="Only of this site.")
+@click.option("--type", "name", metavar="TYPE", help="Only of this type.")
+@click.option("--subject", help="Only about this subject, for instance c:42 or v:9f3.")
+@click.option("--failed", "of_failed", is_flag=True, help="What was not counted and why, instead of what came.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="End after N lines.")
+@click.option("--for", "seconds", type=Seconds(), help="End after a time: 10s, 5m, 1h.")
+@click.option("--no-follow", is_flag=True, help="End where the topics end now.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
+def tail(
+    from_start: bool, last: int | None, site: str | None, name: str | None, subject: str | None, of_failed: bool, limit: int | None, seconds: float | None,
+    no_follow: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Watch events as they arrive, until Ctrl-C. What is no event is shown with the reason.
+
+    Reads without a consumer group: no worker is disturbed.
+    """
+    from agents.failed import FAILED, failed_line
+    from agents.tail import Wanted, event_line, follow, show
+
+    if from_start and last is not None:
+        raise click.UsageError("--from-start and --last exclude each other.")
+    if no_follow and not from_start and last is None:
+        raise click.UsageError("--no-follow shows what is there already: say from where, by --from-start or --last.")
+    settings = read_settings()
+    topics, line_of = ((FAILED,), failed_line(settings)) if of_failed else (EVENT_TOPICS, event_line(settings))
+    lines = follow(settings, topics, line_of, Wanted(site, name, subject), last=None if from_start else last or 0, onwards=not no_follow)
+    with suppress(KeyboardInterrupt):
+        _ask(show(lines, as_json=as_json, limit=limit, seconds=seconds))
+
+
+# --- what is measured, and the topics it is measured on ---------------------------------------------------------------
+
+
+@cli.command(epilog=_examples("engage kpis", "engage kpis --json"))
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
+def kpis(as_json: bool) -> None:
+    """List the measures: what each answers, how it is calculated, and where its definition comes from."""
+    rows = [
+        {"name": kpi.name, "question": kpi.question, "formula": kpi.formula, "unit": kpi.unit, "source": kpi.origin, "tag": kpi.tag, "help": kpi.help}
+        for kpi in KPIS
+    ]
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        click.echo(f"{click.style(row['name'], bold=True)} ({row['unit']}, {row['tag']})\n  {row['question']}\n  = {row['formula']}   [{row['source']}]")
+
+
 @cli.group(epilog=_examples("engage topics create", "engage topics check --json"))
 def topics() -> None:
     """Make the topics, or say what is wrong with them."""
@@ -161,37 +463,6 @@ def topics_check(as_json: bool) -> None:
         if not findings:
             click.echo("All topics are as they should be.")
     _exit(1 if findings else 0)
-
-
-@cli.group(epilog=_examples("engage events schema > events.schema.json"))
-def events() -> None:
-    """What may be sent."""
-
-
-@events.command("schema", epilog=_examples("engage events schema", "engage events schema > events.schema.json"))
-def events_schema() -> None:
-    """Print the JSON Schema of all events."""
-    from streams.schema import schema
-
-    print_json(schema())
-
-
-@cli.command(epilog=_examples("engage kpis", "engage kpis --json"))
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
-def kpis(as_json: bool) -> None:
-    """List the measures: what each answers, how it is calculated, and where its definition comes from."""
-    rows = [
-        {"name": kpi.name, "question": kpi.question, "formula": kpi.formula, "unit": kpi.unit, "source": kpi.origin, "tag": kpi.tag, "help": kpi.help}
-        for kpi in KPIS
-    ]
-    if as_json:
-        print_json(rows)
-        return
-    for row in rows:
-        click.echo(f"{click.style(row['name'], bold=True)} ({row['unit']}, {row['tag']})\n  {row['question']}\n  = {row['formula']}   [{row['source']}]")
-
-
-cli.add_command(replay)
 
 
 def _exit(code: int) -> NoReturn:

@@ -194,7 +194,15 @@ def replay_here(lines: Lines, sites: Sites, partitions: int, by: int = 0, on_pro
 # --- command ---------------------------------------------------------------------------------------------------------
 
 
-@click.command("replay")
+EXAMPLES = """\b
+Examples:
+  engage replay events.jsonl
+  engage replay --broker none --readings readings.jsonl march.jsonl.gz
+  engage replay --speed 60 --rebase now events.jsonl
+"""
+
+
+@click.command("replay", epilog=EXAMPLES)
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, readable=True, allow_dash=True))
 @click.option("--broker", metavar="none|ADDRESS", help="`none` counts in this process; otherwise events go to Kafka (default: the settings' broker).")
 @click.option("--readings", "out", type=click.Path(dir_okay=False, writable=True), metavar="OUT", help="Where `--broker none` writes readings (default: -).")
@@ -216,13 +224,13 @@ def replay(files: tuple[str, ...], broker: str | None, out: str | None, speed: f
         _publish(changed(settings, broker=broker) if broker else settings, files, speed, rebase is not None)
     except (ReplayError, SettingsError, SitesError, admin.UnreachableError, admin.RefusedError) as error:
         click.echo(f"engage replay: {_text(error)}", err=True)
-        sys.exit(1)
+        sys.exit(2 if isinstance(error, SettingsError | SitesError) else 1)
 
 
 def _count(settings: Settings, files: Sequence[str], out: str, partitions: int, rebase: bool) -> int:
     sites = load_sites(Path(settings.sites).read_text(encoding="utf-8"), settings.sites) if settings.sites else Sites()
     gc.set_threshold(*GC_THRESHOLDS)
-    with _progress() as on_progress:
+    with progress() as on_progress:
         running = replay_here(Lines(files), sites, partitions, _shift(files, None) if rebase else 0, on_progress)
     with click.open_file(out, "wb") as file:
         for reading in running.readings():
@@ -233,15 +241,15 @@ def _count(settings: Settings, files: Sequence[str], out: str, partitions: int, 
 
 
 def _publish(settings: Settings, files: Sequence[str], speed: float | None, rebase: bool) -> None:
-    with _progress() as on_progress:
+    with progress() as on_progress:
         counts = asyncio.run(publish(settings, files, speed, rebase, on_progress))
     for topic in TOPIC_ORDER:
         click.echo(f"{topic} {counts.get(topic, 0)}", err=True)
 
 
 @contextmanager
-def _progress() -> Iterator[OnProgress]:
-    """A bar on a terminal, nothing elsewhere."""
+def progress() -> Iterator[OnProgress]:
+    """A bar on standard error where that is a terminal, nothing elsewhere."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.fields[lines]:,} events"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:

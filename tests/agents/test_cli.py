@@ -1,6 +1,8 @@
 """The command `engage`: help with examples everywhere, and settings that cannot be used are one sentence and exit code 2."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,13 +48,27 @@ def test_every_command_has_help(path: tuple[str, ...]) -> None:
     assert result.exit_code == 0
     assert result.output.startswith("Usage: engage")
     assert ALL[path].help
-    if path != ("replay",):
-        assert "Examples:\n" in result.output
+    assert "Examples:\n    " in result.output
 
 
 @pytest.mark.parametrize("path", [path for path in ALL if path], ids=" ".join)
 def test_every_command_is_documented(path: tuple[str, ...]) -> None:
     assert f"engage {' '.join(path)}" in DOCUMENT.read_text()
+
+
+@pytest.mark.parametrize("path", [path for path in ALL if path], ids=" ".join)
+def test_every_option_is_documented_and_explained(path: tuple[str, ...]) -> None:
+    text = DOCUMENT.read_text()
+    for parameter in ALL[path].params:
+        if isinstance(parameter, click.Option) and not parameter.hidden:
+            assert parameter.help
+            assert [option for option in parameter.opts if option not in text] == []
+
+
+def test_starting_the_command_imports_no_more_than_it_must() -> None:
+    program = "import sys, agents.__main__; print([name for name in ('faust', 'uvloop', 'aiohttp', 'confluent_kafka', 'agents.tail') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], cwd=DOCUMENT.parents[1], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 def test_version() -> None:
@@ -61,7 +77,9 @@ def test_version() -> None:
     assert result.output.startswith("engage, version ")
 
 
-@pytest.mark.parametrize("command", [("worker",), ("run",), ("topics", "check"), ("topics", "create")], ids=" ".join)
+@pytest.mark.parametrize(
+    "command", [("worker",), ("run",), ("topics", "check"), ("topics", "create"), ("tail",), ("failed", "list"), ("replay", __file__)], ids=" ".join
+)
 @pytest.mark.parametrize(
     ("variable", "value", "said"),
     [
@@ -93,7 +111,7 @@ def test_an_unreachable_broker_is_a_sentence(command: str) -> None:
     assert "No Kafka answers (127.0.0.1:1" in result.output
 
 
-@pytest.mark.parametrize("arguments", [("nonsense",), ("run", "--rate", "0"), ("run", "--replay", "not-there.jsonl"), ("kpis", "--yaml")])
+@pytest.mark.parametrize("arguments", [("nonsense",), ("run", "--rate", "0"), ("run", "--replay", "not-there.jsonl"), ("kpis", "--yaml"), ("failed",)])
 def test_wrong_usage_is_2(arguments: tuple[str, ...]) -> None:
     assert engage(*arguments).exit_code == 2
 
