@@ -22,7 +22,7 @@ from streams.journeys import conversions, funnels, reviews, sessions, visits
 from streams.journeys.following import Journey, Note, changes
 from streams.journeys.reviews import Review
 from streams.journeys.sessions import GAP, LONGEST, Moment, Session, SessionGoal
-from streams.journeys.told import JOURNEY_BY_NAME, JOURNEYS_OF, TELLERS
+from streams.journeys.told import JOURNEY_BY_NAME, JOURNEYS_OF, TELLERS, Told
 from streams.journeys.visits import FirstView
 from streams.panes import (
     AHEAD_OF_RECEIPT,
@@ -567,37 +567,42 @@ class Intake:
         """Bring the facts of a subject's journeys to what its notes now make."""
         name = key.partition("/")[0]
         site = self.sites[name]
-        latest = max(note[0] for noted in fresh.values() for note, _ in noted)
+        latest = max([note[0] for noted in fresh.values() for note, _ in noted])
         subject = self._mark(key, self._known(key), latest)
-        for journey_name, noted in fresh.items():
-            told = JOURNEY_BY_NAME[journey_name]
-            journey = told.journey
-            before = subject.notes.get(journey_name, [])
-            after = sorted([*before, *(note for note, _ in noted)], key=_note_order)
-            late = {note[0] for note, level in noted if level} if told.finest is Pane.MINUTE else set()
-            was_late, is_late = set(subject.late), late.union(subject.late)
+        for journey, noted in fresh.items():
+            told = JOURNEY_BY_NAME[journey]
+            before, after = subject.notes.get(journey, []), [note for note, _ in noted]
+            if before or len(after) > 1:
+                after = sorted([*before, *after], key=_note_order)
+            late, was_late = subject.late, subject.late
+            if told.finest is Pane.MINUTE and any([level for _, level in noted]):
+                late = [*late, *(note[0] for note, level in noted if level)]
             withdrawn, stated = changes(
-                ((one, one.at in was_late) for one in journey.facts(before, site)), ((one, one.at in is_late) for one in journey.facts(after, site))
+                [(one, one.at in was_late) for one in told.journey.facts(before, site)] if before else (),
+                [(one, one.at in late) for one in told.journey.facts(after, site)],
             )
             for one, coarse in withdrawn:
                 self._state(name, one.at, DAYS_ONLY if coarse else FINE, one.labels, one.fact, withdraw=True)
             for one, coarse in stated:
                 self._state(name, one.at, DAYS_ONLY if coarse else FINE, one.labels, one.fact)
-            if hasattr(journey, "flags"):
-                for flag, number in (journey.flags(after, site) - journey.flags(before, site)).items():
-                    add(self.counts[journey.events[0].topic], f"flag.{flag}", number)
-            if hasattr(journey, "thin"):
-                after = journey.thin(after, site)
-            kept = list(journey.keep(after, self._watermark(journey), site))
-            subject.notes = {**subject.notes, journey_name: kept} if kept else {known: notes for known, notes in subject.notes.items() if known != journey_name}
-            if is_late:
-                instants = {note[0] for notes in subject.notes.values() for note in notes}
-                subject.late = sorted(is_late & instants)
-            subject.keep_until(max(note[0] for note, _ in noted) + told.kept)
+            if told.flags is not None:
+                for flag, number in (told.flags(after, site) - told.flags(before, site)).items():
+                    add(self.counts[told.journey.events[0].topic], f"flag.{flag}", number)
+            if told.thin is not None:
+                after = list(told.thin(after, site))
+            kept = list(told.journey.keep(after, self._watermark(told), site))
+            if kept:
+                subject.notes[journey] = kept
+            else:
+                subject.notes.pop(journey, None)
+            if late:
+                subject.late = sorted({note[0] for notes in subject.notes.values() for note in notes}.intersection(late))
+            subject.keep_until(latest + told.kept)
 
-    def _watermark(self, journey: Journey) -> int:
+    def _watermark(self, told: Told) -> int:
         """Event time behind which nothing comes any more that a journey follows."""
-        return min((at for topic in {event.topic for event in journey.events} if (at := self.newest.get(topic)) is not None), default=0) - WATERMARK_DELAY
+        newest = self.newest
+        return min([newest[topic] for topic in told.topics if topic in newest], default=0) - WATERMARK_DELAY
 
     def _follow_mention(self, event: e.MentionPosted, key: str, subject: Subject | None, at: int, level: int) -> None:
         site = self.sites[event.site]

@@ -6,7 +6,7 @@ instant. A journey keeps notes only as long as an event inside the grace could s
 """
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from streams.events import Event
@@ -45,7 +45,9 @@ class Journey(Protocol):
         with it, and theirs alone: facts(notes) = facts(kept) + facts(dropped)."""
 
 
-def changes(before: Iterable[H], after: Iterable[H]) -> tuple[list[H], list[H]]:
+def changes(before: Collection[H], after: Iterable[H]) -> tuple[list[H], list[H]]:
     """What to withdraw and what to state, so that what stood before becomes what stands after."""
+    if not before:
+        return [], list(after)
     old, new = Counter(before), Counter(after)
     return list((old - new).elements()), list((new - old).elements())

@@ -1,11 +1,12 @@
 """THE list of journeys that keep notes, and of the tellers that need none. A new journey is one file and its line here."""
 
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from streams import events as e
 from streams.journeys import audiences, carts, content, conversions, funnels, interactions, messages, orders, tickets
-from streams.journeys.following import Journey, Stated
+from streams.journeys.following import Journey, Note, Stated
 from streams.panes import DAY, Pane
 from streams.sites import Site
 
@@ -16,14 +17,22 @@ class Told(NamedTuple):
     journey: Journey
     finest: Pane
     kept: int
+    thin: Callable[[Sequence[Note], Site], Sequence[Note]] | None = None
+    """Leaves out notes that change nothing, whatever comes."""
+    flags: Callable[[Sequence[Note], Site], Counter[str]] | None = None
+    """How many of the notes carry a flag, by flag."""
+
+    @property
+    def topics(self) -> frozenset[str]:
+        return frozenset(event.topic for event in self.journey.events)
 
 
 JOURNEYS = (
     Told(carts, Pane.QUARTER_HOUR, 2 * DAY),
-    Told(orders, Pane.MINUTE, orders.KNOWN_FOR),
+    Told(orders, Pane.MINUTE, orders.KNOWN_FOR, flags=orders.flags),
     Told(funnels, Pane.QUARTER_HOUR, 3 * DAY),
-    Told(conversions, Pane.DAY, 10 * DAY),
-    Told(tickets, Pane.MINUTE, tickets.LOOK_BACK),
+    Told(conversions, Pane.DAY, 10 * DAY, thin=conversions.thin),
+    Told(tickets, Pane.MINUTE, tickets.LOOK_BACK, flags=tickets.flags),
     Told(messages.Messages(), Pane.MINUTE, messages.LOOK_BACK),
     Told(content.Reads(), Pane.MINUTE, 2 * DAY),
     Told(content.Plays(), Pane.MINUTE, 2 * DAY),
