@@ -32,7 +32,7 @@ $(VENV)/.dev: $(VENV)/.run requirements-dev.lock
 setup: $(VENV)/.dev ## own virtual environment with the pinned dependencies, development tools included
 
 .PHONY: run
-run: $(VENV)/.run ## the product on one screen: embedded broker, worker, a generated stream (RATE=, SEED=, DURATION=)
+run: $(VENV)/.run ## the product on one screen: embedded broker, worker, a made-up shop, an alert (RATE=, SEED=, DURATION=)
 	@$(BIN)/engage run --rate $(RATE) --seed $(SEED) $(if $(DURATION),--duration $(DURATION))
 
 .PHONY: test
@@ -68,6 +68,10 @@ kafka-clean: ## stop it and delete its data
 .PHONY: prove-exact
 prove-exact: $(VENV)/.dev ## kill -9, SIGSTOP and broker kills on a real Kafka against an oracle (KILLS=, STOPS=, EVENTS=)
 	$(BIN)/python benchmarks/prove_exact.py --kills $(KILLS) --stops $(STOPS) --events $(EVENTS)
+
+.PHONY: prove-alerts
+prove-alerts: $(VENV)/.dev ## storms in, webhooks out: a real Alertmanager, kills and outages in between, nothing missed and nothing twice
+	$(BIN)/python benchmarks/prove_alerts.py
 
 .PHONY: bench
 bench: $(VENV)/.dev ## events per CPU-second beside a bare loop on the same real Kafka

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -14,6 +15,8 @@ import click
 
 from agents.replay import STDIN, progress, replay
 from agents.settings import Settings, SettingsError
+from agents.simulate import INCIDENT, simulate_command
+from simulator.incidents import Incident
 from streams.events import TYPES
 from streams.kpis import KPIS
 from streams.sites import Sites, SitesError, load_sites
@@ -116,14 +119,13 @@ def worker(embedded: bool) -> None:
     sites = read_sites(settings)
     settings.client_kwargs()  # certificates that cannot be read are said now
 
+    from agents.alerting import Alerting
     from agents.app import create_app, run_worker
     from agents.metrics import ReadingsCollector
-    from streams.partition import Partition
 
-    def new_state(partition: int) -> Partition:
-        return Partition(partition, settings.partitions, sites)
-
-    app = create_app(settings, new_state, fence=not embedded, collectors=[ReadingsCollector(lambda: app.engine.states())])
+    alerting = Alerting(settings, sites, lambda: app.engine.states())
+    collectors = [ReadingsCollector(lambda: app.engine.states()), alerting]
+    app = create_app(settings, alerting.new_state, fence=not embedded, collectors=collectors, beside=[alerting.deliver, alerting.keep_rules])
     if embedded:
         from agents.run import end_with_standard_input
 
@@ -131,22 +133,33 @@ def worker(embedded: bool) -> None:
     _exit(run_worker(app))
 
 
-@cli.command(epilog=_examples("engage run", "engage run --rate 500 --seed 7", "engage run --duration 60", "engage run --replay events.jsonl"))
+@cli.command(
+    epilog=_examples(
+        "engage run",
+        "engage run --rate 500 --seed 7",
+        "engage run --duration 60",
+        "engage run --incident payment_failure@1m+3m",
+        "engage run --replay events.jsonl",
+    )
+)
 @click.option("--rate", type=click.FloatRange(0.1, 20_000), default=50.0, show_default=True, help="Events per second.")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Another seed makes another shop day.")
 @click.option("--duration", type=click.FloatRange(1), envvar="DURATION", help="End by itself after so many seconds (also: environment DURATION).")
+@click.option("--incident", "incidents", type=INCIDENT, multiple=True, help="What happens to the shop (default: a feedback storm); see `engage simulate`.")
 @click.option("--replay", "file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Play this file of events instead of made-up ones.")
-def run(rate: float, seed: int, duration: float | None, file: Path | None) -> None:
-    """Try everything on one screen: broker, worker and a made-up shop.
+def run(rate: float, seed: int, duration: float | None, incidents: tuple[Incident, ...], file: Path | None) -> None:
+    """Try everything on one screen: broker, worker, a made-up shop, and a storm of bad reviews that becomes an alert and is called off.
 
-    The broker is embedded: nothing is kept after it stops. Ends with Ctrl-C or --duration; the last line is one JSON object with the accounting,
-    and the exit code is 0 only if every event that was produced was received and accounted for.
+    The broker is embedded: nothing is kept after it stops. 26 hours of the shop's past are played first, its last minutes six times faster than
+    the clock. Ends with Ctrl-C or --duration; the last line is one JSON object with the accounting. The exit code is 0 only if every event that
+    was produced was received and accounted for, and (from 145 seconds on) the storm was told of and called off.
     """
     from agents.run import Options, run_demo
 
     settings = read_settings()
     read_sites(settings)
-    _exit(run_demo(settings, Options(rate=rate, seed=seed, duration=duration, file=file)))
+    options = Options(rate=rate, seed=seed, duration=duration, file=file)
+    _exit(run_demo(settings, replace(options, incidents=incidents) if incidents else options))
 
 
 # --- events: sending them, looking at them, putting right what failed; in order of name -------------------------------
@@ -292,6 +305,7 @@ def failed_replay(reason: str | None, topic: str | None, site: str | None, fix: 
 
 
 cli.add_command(replay)
+cli.add_command(simulate_command)
 
 
 @cli.command(
@@ -425,6 +439,30 @@ def kpis(as_json: bool) -> None:
         return
     for row in rows:
         click.echo(f"{click.style(row['name'], bold=True)} ({row['unit']}, {row['tag']})\n  {row['question']}\n  = {row['formula']}   [{row['source']}]")
+
+
+@cli.group(epilog=_examples("engage rules check", "engage rules check rules/ more.yml --json"))
+def rules() -> None:
+    """Look at the rules that alerts follow."""
+
+
+@rules.command("check", epilog=_examples("engage rules check", "engage rules check rules/ more.yml --json"))
+@click.argument("paths", nargs=-1, type=click.Path(exists=True, path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+def rules_check(paths: tuple[Path, ...], as_json: bool) -> None:
+    """Say what is wrong with rule files and directories (default: those of ENGAGE_RULES, else the product's own); exit code 1 if anything is."""
+    from agents.alerting import rule_paths
+    from alerts.rules import check
+
+    faults = check(paths or rule_paths(read_settings().rules))
+    if as_json:
+        print_json({"faults": [str(fault) for fault in faults]})
+    else:
+        for fault in faults:
+            click.echo(str(fault))
+        if not faults:
+            click.echo("All rules can be used.")
+    _exit(1 if faults else 0)
 
 
 @cli.group(epilog=_examples("engage topics create", "engage topics check --json"))

@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, cast
 
 import faust
@@ -60,12 +60,21 @@ def die(code: Exit, why: str, error: BaseException | None = None) -> None:
 class Engine:
     """The parts of one worker, and the tasks that keep them going. `app.engine` gives access to it."""
 
-    def __init__(self, settings: Settings, new_state: Callable[[int], State], *, fence: bool = True, collectors: Iterable[Collector] = ()) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        new_state: Callable[[int], State],
+        *,
+        fence: bool = True,
+        collectors: Iterable[Collector] = (),
+        beside: Iterable[Callable[[], Coroutine[Any, Any, None]]] = (),
+    ) -> None:
         self.settings = settings
         self.registry, self._flush_duration = new_registry()
         self._new_state = new_state
         self._fence = fence
         self._collectors = tuple(collectors)
+        self._beside = tuple(beside)
         self._tasks: list[asyncio.Task[None]] = []
         self._loop_beat = self._ends_at = time.monotonic()
         self._broker_answers = False
@@ -102,7 +111,7 @@ class Engine:
             self.registry.register(collector)
         await asyncio.gather(self.writer.start(), self.publisher.start(), self.offsets.start(), self.http.start())
         log.info("health, metrics and status on http://%s:%d", settings.http_host, self.http.port)
-        for keep in (self.partitions.keep_flushing, self.partitions.keep_ticking, self._keep_looking, self._keep_beating):
+        for keep in (self.partitions.keep_flushing, self.partitions.keep_ticking, self._keep_looking, self._keep_beating, *self._beside):
             self._tasks.append(asyncio.create_task(self._or_die(keep()), name=keep.__name__))
         self._watchdog = Watchdog(self.vitals, limit=settings.watchdog_seconds, loop=asyncio.get_running_loop())
         self._watchdog.start()
@@ -205,9 +214,17 @@ class NoTables(TableManager):
         await self.recovery.start()
 
 
-def create_app(settings: Settings, new_state: Callable[[int], State], *, fence: bool = True, collectors: Iterable[Collector] = ()) -> EngagementApp:
-    """The worker's application. `new_state(partition)` makes an empty state; `fence=False` only for the embedded broker."""
-    engine = Engine(settings, new_state, fence=fence, collectors=collectors)
+def create_app(
+    settings: Settings,
+    new_state: Callable[[int], State],
+    *,
+    fence: bool = True,
+    collectors: Iterable[Collector] = (),
+    beside: Iterable[Callable[[], Coroutine[Any, Any, None]]] = (),
+) -> EngagementApp:
+    """The worker's application. `new_state(partition)` makes an empty state; `beside` runs as long as the worker does; `fence=False` only for the
+    embedded broker."""
+    engine = Engine(settings, new_state, fence=fence, collectors=collectors, beside=beside)
     app = EngagementApp(
         settings.app_id,
         broker=settings.faust_broker(),

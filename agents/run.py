@@ -18,31 +18,38 @@ from typing import Any, Final
 
 import aiohttp
 import msgspec
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 from rich.console import Console
 from rich.live import Live
 
 from agents import replay
+from agents.alerting import DEFAULT_RULES
 from agents.brokers import BrokerError, EmbeddedBroker
 from agents.settings import PREFIX, SETTINGS, Settings
+from agents.simulate import SimulateError, simulate
 from agents.view import KEEPS_NOTHING, VERDICTS, Status, View
-from simulator import stream
+from simulator.faults import Sent
+from simulator.incidents import Incident, parse_incident
+from simulator.shop import SITES_YAML, Shop
+from streams.panes import MINUTE
 from streams.topics import EVENT_TOPICS
 
 PARTITIONS: Final = 4
-HISTORY_SECONDS: Final = 75 * 60
-"""The shop has been open for so long, with little traffic: measures that need half an hour to mature say something at once."""
-HISTORY_RATE: Final = 2.0
-RECENT_SECONDS: Final = 120
-RECENT_EVENTS: Final = 20_000
-"""The last two minutes before the start have the full traffic, as far as these events reach."""
-PACE_SECONDS: Final = 0.02
-AT_ONCE: Final = 2_000
+SPEED: Final = 6
+"""The last minutes before the start are played so many times faster than the clock, until the shop's present has caught up with ours."""
+LEAD: Final = 14 * MINUTE
+"""So many of them (ms): an alert about them is still news."""
+STORM: Final = "feedback_storm@2m+2m"
+STORM_RULE: Final = "FeedbackStorm"
+"""The rule (simulator/rules.yml) that the storm must set off."""
+DEMO_RULES: Final = Path(__file__).parent.parent / "simulator" / "rules.yml"
 LINE_SECONDS: Final = 5.0
 LOOK_SECONDS: Final = 0.5
 SETTLE_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 15.0
+ENOUGH_SECONDS: Final = 145.0
+"""A run so long must have seen the storm begin and end."""
 
 
 class RunError(RuntimeError):
@@ -57,6 +64,12 @@ class Options:
     seed: int = 1
     duration: float | None = None
     file: Path | None = None
+    incidents: tuple[Incident, ...] = (parse_incident(STORM),)
+    """After the begin of the last minutes that are played fast."""
+
+    @property
+    def has_storm(self) -> bool:
+        return self.file is None and any(incident.kind == "feedback_storm" for incident in self.incidents)
 
 
 def run_demo(settings: Settings, options: Options) -> int:
@@ -123,6 +136,9 @@ class _Run:
         """The same by the clock of the event loop."""
         self.failure: BaseException | None = None
         self._looks: list[tuple[float, int, int]] = []
+        self._behind_since: float | None = None
+        self._longest_behind = 0.0
+        self._series = 0
 
     async def go(self) -> int:
         loop = asyncio.get_running_loop()
@@ -135,7 +151,7 @@ class _Run:
             print(error, file=sys.stderr)
             code = 1
         self._print_result()
-        return code if self._is_exact() else 1
+        return code if self._is_exact() and self._has_told() else 1
 
     async def _with_everything(self) -> int:
         async with AsyncExitStack() as stack:
@@ -153,6 +169,7 @@ class _Run:
             stack.push_async_callback(_cancel, tasks)
             await self._produce_until_stopped(settings)
             await self._settle()
+            await self._count_series()
             await _cancel(tasks)
             return await self.worker.stop()
 
@@ -161,11 +178,12 @@ class _Run:
         settings = broker.settings(self.base)
         sites = settings.sites
         if sites is None and self.options.file is None:
-            (directory / "sites.yml").write_text(stream.SITES_YAML, encoding="utf-8")
+            (directory / "sites.yml").write_text(SITES_YAML, encoding="utf-8")
             sites = str(directory / "sites.yml")
         elif sites is not None:
             sites = str(Path(sites).resolve())  # the worker runs elsewhere
-        return msgspec.structs.replace(settings, sites=sites, http_port=_free_port(settings.http_host, settings.http_port))
+        rules = settings.rules or (f"{DEFAULT_RULES},{DEMO_RULES}" if self.options.file is None else None)
+        return msgspec.structs.replace(settings, sites=sites, rules=rules, http_port=_free_port(settings.http_host, settings.http_port))
 
     # --- producing ---------------------------------------------------------------------------------------------------
 
@@ -186,43 +204,37 @@ class _Run:
             raise self.failure
 
     async def _produce(self, settings: Settings) -> None:
-        """The shop's past as fast as it goes, then its present by the clock, until stopped."""
-        rate, seed = self.options.rate, self.options.seed
-        now = int(time.time() * 1000)
-        recent = min(RECENT_SECONDS, RECENT_EVENTS / rate)
-        history_rate = min(rate, HISTORY_RATE)
-        async with _producer(settings) as producer:
-            history = stream.events(2 * seed, now - HISTORY_SECONDS * 1000, history_rate)
-            self.view.phase = "playing the last hour"
-            await self._send(producer, settings, history, int((HISTORY_SECONDS - recent) * history_rate))
-            present = stream.events(2 * seed + 1, now - int(recent * 1000), rate)
-            begun, sent = now / 1000 - recent, 0
-            while not self.stop.is_set():
-                due = int((time.time() - begun) * rate) - sent
-                sent += await self._send(producer, settings, present, min(due, AT_ONCE))
-                if due < AT_ONCE:
-                    self.view.phase = "live"
-                    await asyncio.sleep(PACE_SECONDS)
-            await producer.flush()
+        """The shop's past as fast as it goes, its last minutes faster than the clock, then its present, until stopped."""
+        options = self.options
+        shop = Shop(options.seed, int(time.time() * 1000) - LEAD, rate=options.rate, incidents=options.incidents)
+        live_since: float | None = None
 
-    async def _send(self, producer: Any, settings: Settings, events: Any, count: int) -> int:
-        """Send so many events; returns how many were before the stop."""
-        for number in range(count):
-            if self.stop.is_set():
-                return number
-            topic, key, value = next(events)
-            future = await producer.send(settings.topic(topic), key=key.encode(), value=value, timestamp_ms=int(time.time() * 1000))
-            future.add_done_callback(self._acknowledged)
-            if number % 500 == 499:
-                await asyncio.sleep(0)
-        return count
+        def shop_time() -> int:
+            """What the clock in the shop says (ms); its past waits for nothing."""
+            nonlocal live_since
+            now = int(time.time() * 1000)
+            if live_since is None:
+                return shop.live
+            return min(now, shop.live + int((time.monotonic() - live_since) * SPEED * 1000))
 
-    def _acknowledged(self, future: "asyncio.Future[Any]") -> None:
-        if not future.cancelled() and future.exception() is None:
-            self.view.produced += 1
-        elif self.failure is None:
-            self.failure = RunError(f"The broker did not take an event: {future.exception() if not future.cancelled() else 'cancelled'!r}.")
-            self.stop.set()
+        def note(last: Sent) -> None:
+            nonlocal live_since
+            self.view.produced = shop.tally.sent
+            if live_since is None and last.due > shop.live - MINUTE:
+                live_since = time.monotonic()
+            before = (time.time() * 1000 - last.due) / MINUTE
+            if live_since is None:
+                self.view.phase = f"playing the past, {before / 60:.0f} h ago"
+            else:
+                self.view.phase = f"{SPEED} times faster than the clock, {before:.0f} min ago" if before > 1 else "live"
+
+        await simulate(settings, shop, stop=self.stop, behind=self._behind, on_progress=note, clock=shop_time)
+        self.view.produced = shop.tally.sent
+
+    async def _behind(self) -> int:
+        """Records that were taken by the broker and not yet by the worker."""
+        await self._look()
+        return self.view.produced - self.view.status.counts["received"]
 
     async def _replay(self, settings: Settings, file: Path) -> None:
         """The events of a file, as fast as it goes, with their own times."""
@@ -246,13 +258,17 @@ class _Run:
         try:
             await work
         except Exception as error:
-            known = isinstance(error, RunError | KafkaError | replay.ReplayError)
+            known = isinstance(error, RunError | KafkaError | replay.ReplayError | SimulateError)
             self.failure = self.failure or (RunError(str(error)) if known else error)
             self.stop.set()
 
     async def _follow(self, consumer: Any) -> None:
         async for message in consumer:
-            self.view.take(msgspec.json.decode(message.value))
+            content = msgspec.json.decode(message.value)
+            if message.topic.endswith("alerts"):
+                self.view.take_alert(content)
+            else:
+                self.view.take(content)
 
     async def _show(self) -> None:
         """Look at the worker, and keep the screen (or the lines) up to date."""
@@ -281,11 +297,30 @@ class _Run:
         except (aiohttp.ClientError, TimeoutError):
             return None
         self.view.status = Status.of(answer)
+        self._note_lag(now)
         self._looks = [*self._looks[-9:], (now, self.view.produced, self.view.status.counts["applied"])]
         (_, produced, applied), passed = self._looks[0], now - self._looks[0][0]
         if passed > 0:
             self.view.produced_rate, self.view.applied_rate = (self.view.produced - produced) / passed, (self.view.status.counts["applied"] - applied) / passed
         return [(number, partition["applied"], partition["state"]) for number, partition in answer["partitions"].items()]
+
+    def _note_lag(self, now: float) -> None:
+        """For how long the worker has had work waiting, once the past is played."""
+        if self.view.status.lag == 0 or self.view.phase.startswith("playing"):
+            self._behind_since = None
+        elif self._behind_since is None:
+            self._behind_since = now
+        if self._behind_since is not None:
+            self._longest_behind = max(self._longest_behind, now - self._behind_since)
+
+    async def _count_series(self) -> None:
+        """How many series the worker exports."""
+        try:
+            async with self.session.get(self.view.metrics) as response:
+                lines = (await response.text()).splitlines()
+        except (aiohttp.ClientError, TimeoutError):
+            return
+        self._series = sum(1 for line in lines if line and not line.startswith("#"))
 
     async def _settle(self) -> None:
         """Until the worker has applied all that was produced, and two looks see the same."""
@@ -308,33 +343,35 @@ class _Run:
     def _is_exact(self) -> bool:
         return self.view.status.unaccounted == 0 and self.view.status.counts["received"] == self.view.produced
 
+    def _has_told(self) -> bool:
+        """Whether the storm, where there was one and time enough, was told of and called off."""
+        if not self.options.has_storm or self.view.seconds < ENOUGH_SECONDS:
+            return True
+        return {"firing", "resolved"} <= {state for rule, state in self.view.transitions if rule == STORM_RULE}
+
     def _print_result(self) -> None:
         view = self.view
         print(f"{view.accounting()}\nThe embedded broker has stopped; nothing is kept.")
         if not self._is_exact():
             print(f"Not exact: {view.produced:,} produced, {view.status.counts['received']:,} received.", file=sys.stderr)
-        result = {name: view.status.counts[name] for name in ("received", *VERDICTS)}
-        result |= {"unaccounted": view.status.unaccounted, "readings": view.readings_seen, "produced": view.produced}
+        result: dict[str, float] = {name: view.status.counts[name] for name in ("received", *VERDICTS)}
+        if not self._has_told():
+            print("The feedback storm was not told of and called off in time.", file=sys.stderr)
+        states = [state for _, state in view.transitions]
+        result |= {
+            "unaccounted": view.status.unaccounted, "alerts_fired": states.count("firing"), "alerts_resolved": states.count("resolved"),
+            "readings": view.readings_seen, "series": self._series, "max_lag_s": round(self._longest_behind, 1), "produced": view.produced,
+        }  # fmt: skip
         print(json.dumps(result | {"seconds": round(time.monotonic() - self.started, 1)}), flush=True)
 
 
 @asynccontextmanager
-async def _producer(settings: Settings) -> AsyncIterator[Any]:
-    producer = AIOKafkaProducer(**settings.client_kwargs(), enable_idempotence=True, acks="all", linger_ms=5, max_batch_size=1 << 17)
-    await producer.start()
-    try:
-        yield producer
-    finally:
-        await producer.stop()
-
-
-@asynccontextmanager
 async def _consumer(settings: Settings) -> AsyncIterator[Any]:
-    """Reads the topic `readings` from its begin."""
+    """Reads the topics `readings` and `alerts` from their begin."""
     consumer = AIOKafkaConsumer(**settings.client_kwargs(), auto_offset_reset="earliest", enable_auto_commit=False)
     await consumer.start()
     try:
-        consumer.assign([TopicPartition(settings.topic("readings"), partition) for partition in range(settings.partitions)])
+        consumer.assign([TopicPartition(settings.topic(name), partition) for name in ("readings", "alerts") for partition in range(settings.partitions)])
         yield consumer
     finally:
         await consumer.stop()

@@ -67,11 +67,26 @@ def _file(text: str) -> str:
         return text
 
 
+def _paths(text: str) -> str:
+    for path in text.split(",") if text != "none" else ():
+        Path(path).stat()
+    return text
+
+
+def _urls(text: str) -> str:
+    for address in text.split(","):
+        if re.fullmatch(r"https?://[^/\s]+(/\S*)?", address) is None:
+            raise ValueError(text)
+    return text
+
+
 _HOST = r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])"
 BROKERS = _pattern(rf"{_HOST}:\d{{1,5}}(?:,{_HOST}:\d{{1,5}})*", "host:port, or several separated by commas")
 NAME = _pattern(r"[A-Za-z0-9._-]{1,100}", "up to 100 letters, digits, dots, dashes and underscores")
 ADDRESS = _pattern(r"[A-Za-z0-9.:_-]+", "a host name or an IP address")
 EXISTING_FILE = Kind("the path of a readable file", _file)
+PATHS = Kind("paths of files or directories that exist, separated by commas, or none", _paths)
+URLS = Kind("an absolute address such as http://alertmanager:9093, or several separated by commas", _urls)
 TEXT = Kind("a text", str)
 SECRET = Kind("a text", str, secret=True)
 
@@ -106,6 +121,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     renew_hours: Annotated[float, _number(0.01, 24), "How often the right to write a partition's state is renewed."] = 6.0
 
     sites: Annotated[str | None, EXISTING_FILE, "YAML file with the settings of the sites."] = None
+    rules: Annotated[str | None, PATHS, "Rule files or directories, separated by commas; `none` judges nothing. Default: the rules of the product."] = None
+    runbooks: Annotated[str, TEXT, "Where the pages of the default rules are found: put before their names in alerts."] = "docs/runbooks"
+    alertmanager: Annotated[str | None, URLS, "Addresses of every Alertmanager instance, separated by commas."] = None
+    webhook: Annotated[str | None, URLS, "Address that is told of alerts."] = None
+    webhook_secret: Annotated[str | None, SECRET, "What the webhook's requests are signed with."] = None
+    external_url: Annotated[str | None, URLS, "Where people find this worker, for links in alerts. Default: its own address."] = None
     instance_id: Annotated[str | None, NAME, "Fixed name of this worker (static membership); no two processes may have the same."] = None
     log_level: Annotated[str, _choice("DEBUG", "INFO", "WARNING", "ERROR"), "What is logged, to standard error."] = "INFO"
 

@@ -1,7 +1,7 @@
 """What `engage run` shows: a table that follows the stream on a terminal, lines elsewhere."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from streams.kpis import KPIS
-from streams.panes import HOUR, MINUTE
+from streams.panes import DAY, HOUR, MINUTE
 
 KEEPS_NOTHING: Final = "The embedded broker keeps nothing: when this ends, events and measures are gone."
 VERDICTS: Final = ("applied", "late", "duplicate", "bot", "failed", "refused")
@@ -19,12 +19,17 @@ TOP: Final = (
     ("page_views", 5 * MINUTE),
     ("page_views", HOUR),
     ("sessions", HOUR),
+    ("orders", HOUR),
+    ("session_conversion_rate", HOUR),
+    ("cart_abandonment", HOUR),
+    ("payment_failures", HOUR),
     ("bounce_rate", HOUR),
     ("engagement_rate", HOUR),
     ("pages_per_session", HOUR),
     ("session_duration_median", HOUR),
     ("mentions", HOUR),
     ("net_sentiment", HOUR),
+    ("negative_share", 5 * MINUTE),
     ("negative_share", HOUR),
     ("reviews", HOUR),
     ("mean_rating", HOUR),
@@ -32,6 +37,8 @@ TOP: Final = (
 )
 """Measures on the screen, each with the length of its window (ms)."""
 SITES_SHOWN: Final = 3
+ALERTS_SHOWN: Final = 5
+STYLES: Final = {"page": "bold red", "ticket": "yellow", "info": "cyan"}
 UNITS: Final = {kpi.name: kpi.unit for kpi in KPIS}
 STATES: Final = {"ok": "ok", "no_data": "no data", "insufficient_data": "too few"}
 
@@ -86,6 +93,10 @@ class View:
     status: Status = field(default_factory=Status)
     readings: dict[ReadingKey, Shown] = field(default_factory=dict)
     readings_seen: int = 0
+    alerts: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    """The latest transition of every alert, by its id."""
+    transitions: list[tuple[str, str]] = field(default_factory=list)
+    """Rule and state of every transition, in order."""
 
     def take(self, message: Mapping[str, Any]) -> None:
         """Note a message of the topic `readings`; totals are shown, all are counted."""
@@ -97,11 +108,28 @@ class View:
 
     def top(self) -> Iterator[tuple[str, str, int, Shown]]:
         """Site, measure, window and reading of the rows to show."""
-        sites = sorted({site for site, _, _ in self.readings})[:SITES_SHOWN]
+        sites = sorted({site for site, _, _ in self.readings}, key=lambda site: (-self._size(site), site))[:SITES_SHOWN]
         for site in sites:
             for kpi, length in TOP:
                 if (shown := self.readings.get((site, kpi, length))) is not None:
                     yield site, kpi, length, shown
+
+    def _size(self, site: str) -> int:
+        """How much goes on there: the busiest site stands first."""
+        return max((shown.n for (name, kpi, _), shown in self.readings.items() if name == site and kpi == "page_views"), default=0)
+
+    def take_alert(self, alert: Mapping[str, Any]) -> None:
+        """Note a message of the topic `alerts`; what was said already is not new."""
+        if (known := self.alerts.get(alert["id"])) is None or known["state"] != alert["state"]:
+            self.transitions.append((alert["rule"], alert["state"]))
+        self.alerts[alert["id"]] = alert
+
+    def usual(self, site: str, kpi: str, length: int) -> Shown | None:
+        """What the measure says of the last 24 hours, for counts of a part of them as long as the window."""
+        day = self.readings.get((site, kpi, DAY))
+        if day is None or day.value is None or length >= DAY:
+            return None
+        return replace(day, value=day.value * length / DAY) if UNITS[kpi] == "count" else day
 
     def accounting(self) -> str:
         """Where every event went."""
@@ -118,18 +146,41 @@ class View:
     def line(self) -> str:
         """For a file or a pipe: one line."""
         measures = "  ".join(f"{kpi}[{window(length)}]={formatted(kpi, shown)}" for _, kpi, length, shown in self.top() if shown.value is not None)
-        return f"{self.rates()} | {self.accounting()} | {measures or 'no measures yet'}"
+        firing = "".join(f" | FIRING {alert['annotations'].get('summary', alert['rule'])}" for alert in self.firing())
+        return f"{self.rates()} | {self.accounting()}{firing} | {measures or 'no measures yet'}"
+
+    def firing(self) -> list[Mapping[str, Any]]:
+        return [alert for alert in self.alerts.values() if alert["state"] == "firing"]
+
+    def _alert_lines(self) -> Iterator[Text]:
+        """What fires, then what is over, the latest first."""
+        for alert in sorted(self.alerts.values(), key=lambda alert: (alert["state"] == "firing", alert["started"]), reverse=True)[:ALERTS_SHOWN]:
+            fires = alert["state"] == "firing"
+            style = STYLES.get(alert["severity"], "bold") if fires else "green"
+            yield Text(f"{'▲' if fires else '✓'} {alert['rule']}  {alert['annotations'].get('summary', '')}", style=style)
+            if fires:
+                yield Text(f"    {alert['annotations'].get('description', '')}", style="dim")
 
     def screen(self) -> RenderableType:
         """For a terminal."""
         table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-        for title, justify in (("site", "left"), ("measure", "left"), ("value", "right"), ("n", "right"), ("window", "left"), ("state", "left")):
+        for title, justify in (
+            ("site", "left"),
+            ("measure", "left"),
+            ("value", "right"),
+            ("usual", "right"),
+            ("n", "right"),
+            ("window", "left"),
+            ("state", "left"),
+        ):
             table.add_column(title, justify=justify)  # type: ignore[arg-type]
         for site, kpi, length, shown in self.top():
             style = "" if shown.state == "ok" else "dim"
-            table.add_row(site, kpi, formatted(kpi, shown), f"{shown.n:,}", window(length), STATES.get(shown.state, shown.state), style=style)
+            usual = self.usual(site, kpi, length)
+            before = "" if usual is None else formatted(kpi, usual)
+            table.add_row(site, kpi, formatted(kpi, shown), before, f"{shown.n:,}", window(length), STATES.get(shown.state, shown.state), style=style)
         if not table.row_count:
-            table.add_row("", "waiting for the first measures", "", "", "", "", style="dim")
+            table.add_row("", "waiting for the first measures", "", "", "", "", "", style="dim")
         wrong = self.status.unaccounted != 0
         return Group(
             Text(f"broker   {self.broker} (embedded)", style="dim"),
@@ -137,6 +188,8 @@ class View:
             Text(KEEPS_NOTHING, style="yellow"),
             Text(""),
             table,
+            Text(""),
+            *(self._alert_lines() if self.alerts else [Text("no alerts", style="dim")]),
             Text(""),
             Text(self.rates()),
             Text(self.accounting(), style="bold red" if wrong else ""),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -50,11 +51,22 @@ def test_a_run_of_twelve_seconds_accounts_for_every_event() -> None:
     output, result = ended(start("--rate", "40", "--duration", "12"))
     assert result["readings"] > 0
     assert all(result[verdict] > 0 for verdict in ("late", "duplicate", "bot", "failed"))
-    assert 12 <= result["seconds"] < 30
+    assert 12 <= result["seconds"] < 60
+    assert 0 < result["series"] <= 2_000
+    assert result["max_lag_s"] >= 0
     assert KEEPS_NOTHING in output
     assert "active_visitors[5 min]=" in output
     assert "bounce_rate[1 h]=" in output
     assert "/metrics" in output
+
+
+@pytest.mark.slow
+def test_the_storm_is_told_of_and_called_off() -> None:
+    output, result = ended(start("--duration", "150"), 240)
+    assert result["alerts_fired"] >= result["alerts_resolved"] >= 1
+    told = next(line for line in output.splitlines() if "FIRING" in line)
+    assert re.search(r"FIRING shop: \d\d\.\d % of the texts of the last 5m are negative \(usual \d\d\.\d %, n [\d,]+\)", told)
+    assert float(re.search(r"· (\d+) s ·", told)[1]) <= 90  # type: ignore[index]
 
 
 @pytest.mark.slow
@@ -63,7 +75,7 @@ def test_ctrl_c_ends_it_in_order() -> None:
     time.sleep(6)
     process.send_signal(signal.SIGINT)
     _, result = ended(process)
-    assert result["seconds"] < 30
+    assert result["seconds"] < 60
 
 
 @pytest.mark.slow
@@ -102,10 +114,22 @@ def test_the_view_tells_totals_and_accounts() -> None:
     assert view.readings_seen == 2
     assert list(view.top()) == [("shop", "page_views", HOUR, Shown(7, 7, "ok"))]
     assert view.line().endswith("page_views[1 h]=7")
+    day = {"start": "2026-01-01T00:00:00Z", "end": "2026-01-02T00:00:00Z"}
+    view.take({"site": "shop", "readings": [reading | {"dimensions": {}, "window": day, "value": 48, "n": 48}]})
+    assert view.usual("shop", "page_views", HOUR) == Shown(2.0, 48, "ok"), "an hour's part of the last 24"
     hour["end"] = "2026-01-01T00:07:00Z"
     view.take(message)
     assert view.readings["shop", "page_views", 7 * MINUTE].n == 7
     assert len(list(view.top())) == 1  # no window that is shown
+
+
+def test_the_view_says_what_fires_and_what_is_over() -> None:
+    view = View()
+    alert = {"id": "a1", "rule": "R", "state": "firing", "severity": "page", "started": "2026-01-01T00:00:00Z", "annotations": {"summary": "shop: bad"}}
+    for state in ("firing", "firing", "resolved", "resolved"):
+        view.take_alert(alert | {"state": state})
+        assert ("FIRING shop: bad" in view.line()) is (state == "firing")
+    assert view.transitions == [("R", "firing"), ("R", "resolved")], "a repetition is nothing new"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,282 @@
+"""A partition that also judges the sites it owns: rule states and the outbox of alerts live in the same atomic batch as the counts.
+
+Nothing leaves before it is durable: a transition goes to the topic `alerts` after the rows of its flush, and the outbox is
+shown to the notifier once the following flush has begun, which proves that the one before was acknowledged. After a
+restart what was not delivered is shown again, with the same id; what fires is known, so nothing pages twice and nothing
+stays open.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Literal
+
+import msgspec
+from msgspec.structs import replace
+
+from alerts.baselines import usual
+from alerts.conditions import Absent
+from alerts.evaluation import INACTIVE, MAX_ALERT_AGE, RUNBOOKS, Alert, Measured, Standing, firing_alert, is_over, measure, millis, resolved, step
+from alerts.rules import Rule, RuleSet
+from streams.flow import Flush, Message
+from streams.kpis import Live
+from streams.panes import MINUTE
+from streams.partition import Partition
+from streams.rollups import FAMILY_OF, SiteBook, pane_size_of
+from streams.sites import Sites
+
+ALERTS = "alerts"
+STANDING_ROW, OUTBOX_ROW = b"a/", b"o/"
+STEPS = 15
+"""Minutes of event time between two ticks that are judged one by one; of a longer gap only the last of them."""
+
+Entry = tuple[str, Literal["firing", "resolved"]]
+"""Id and transition of an alert in the outbox."""
+Standings = dict[tuple[str, tuple[str, ...]], Standing]
+"""By rule and label values."""
+
+
+class Watch(Partition):
+    """State of a partition with rules over its sites. `clock` gives wall time in ms: it decides only what is too old to be sent."""
+
+    def __init__(
+        self, partition: int, partitions: int, sites: Sites | None = None, *, rules: RuleSet, clock: Callable[[], int], runbooks: str = RUNBOOKS
+    ) -> None:
+        super().__init__(partition, partitions, sites)
+        self.rules = rules
+        self.clock = clock
+        self.runbooks = runbooks
+        self._standings: defaultdict[str, Standings] = defaultdict(dict)
+        self._judged: dict[str, tuple[int, int]] = {}
+        """By site, the minutes of event time since when and up to which it is judged. Late events make older panes; they are no observation."""
+        self._latest: dict[str, Alert] = {}
+        """Firing alerts as last measured, by id."""
+        self._outbox: dict[Entry, Alert] = {}
+        self._durable: set[Entry] = set()
+        self._drained: list[Entry] = []
+        """Entries of the flush before: durable when the next one begins."""
+        self._rows: dict[bytes, bytes | None] = {}
+        self._messages: list[Message] = []
+        self._judge_all = False
+
+    # --- what a notifier, a collector and a page ask -----------------------------------------------------------------
+
+    def outbox(self) -> list[Alert]:
+        """Transitions that people must be told, durable and not yet delivered, oldest first."""
+        return sorted((self._outbox[entry] for entry in self._durable), key=lambda alert: (alert.ended or alert.started, alert.id, alert.state))
+
+    def delivered(self, id_: str, transition: Literal["firing", "resolved"]) -> None:
+        """Every notifier has it: forgotten by the next flush."""
+        entry = (id_, transition)
+        if entry in self._durable:
+            self._durable.remove(entry)
+            del self._outbox[entry]
+            self._rows[_outbox_key(entry)] = None
+
+    def alerts(self) -> list[Alert]:
+        """Everything that fires, as last measured, whether or not people were told."""
+        return [self._as_measured(standing.alert) for standing in self._all() if standing.phase == "firing" and standing.alert is not None]
+
+    def resends(self) -> list[Alert]:
+        """What fires and people are told of, once that is durable: Alertmanager forgets it unless it is said again and again."""
+        told = [standing.alert for standing in self._all() if standing.phase == "firing" and standing.sent and standing.alert is not None]
+        return [self._as_measured(alert) for alert in told if (alert.id, "firing") not in self._outbox.keys() - self._durable]
+
+    def _as_measured(self, alert: Alert) -> Alert:
+        return self._latest.get(alert.id, alert)
+
+    def _all(self) -> Iterator[Standing]:
+        for standings in self._standings.values():
+            yield from standings.values()
+
+    def use(self, rules: RuleSet) -> None:
+        """Put other rules in force: from the next tick on; alerts whose rule has gone, or identifies them differently, are resolved."""
+        if rules != self.rules:
+            self.rules = rules
+            self._judge_all = True
+
+    # --- State -------------------------------------------------------------------------------------------------------
+
+    @property
+    def changed(self) -> int:
+        return super().changed + len(self._rows)
+
+    def tick(self, now: float) -> list[Message]:
+        """Readings that changed by the monotonic instant `now`; then the sites whose readings or clock moved are judged."""
+        corrected = {name: {series.family.fact.name for series in book.series.values() if series.stale} for name, book in self.rollups.books.items()}
+        messages = super().tick(now)
+        wall = self.clock()
+        for name, book in self.rollups.books.items():
+            self._judge(book, wall, corrected[name])
+        self._judge_all = False
+        return messages
+
+    def flush(self) -> Flush | None:
+        flush = super().flush()
+        if flush is None and (self._rows or self._messages or self._drained):
+            return self.snapshot()
+        return flush
+
+    def snapshot(self) -> Flush:
+        self._durable.update(entry for entry in self._drained if entry in self._outbox)
+        before, rows, after = super().snapshot()
+        rows, messages = [*rows[:-1], *self._rows.items(), rows[-1]], [*after, *self._messages]
+        self._drained = [entry for entry in self._outbox if entry not in self._durable]
+        self._rows, self._messages = {}, []
+        return Flush(before, rows, messages)
+
+    def load(self, rows: Iterable[tuple[bytes, bytes]]) -> None:
+        all_rows = list(rows)
+        super().load(all_rows)
+        for key, value in all_rows:
+            if key.startswith(STANDING_ROW):
+                site, *names = msgspec.json.decode(key[len(STANDING_ROW) :], type=list[str])
+                if not names:
+                    self._judged[site] = msgspec.msgpack.decode(value, type=tuple[int, int])
+                    continue
+                standing = self._standings[site][names[0], tuple(names[1:])] = _decode_standing(value)
+                if standing.alert is not None:  # its message may not have left before the crash; the topic keeps the last of each id
+                    self._messages.append(_message(standing.alert))
+            elif key.startswith(OUTBOX_ROW):
+                alert = _decode_alert(value)
+                self._outbox[alert.id, alert.state] = alert
+                self._durable.add((alert.id, alert.state))
+
+    def status(self) -> dict[str, Any]:
+        phases = [standing.phase for standing in self._all()]
+        return {**super().status(), "alerts": {"firing": phases.count("firing"), "pending": phases.count("pending"), "outbox": len(self._outbox)}}
+
+    # --- judging -----------------------------------------------------------------------------------------------------
+
+    def _judge(self, book: SiteBook, wall: int, corrected: set[str]) -> None:
+        """Judge a site minute by minute up to its watermark; the last minute again where facts in a window were corrected."""
+        at = book.watermark - book.watermark % MINUTE
+        since, judged = self._judged.get(book.name, (at, 0))
+        standings, rules = self._standings[book.name], self.rules.of_site(book.name)
+        self._retire(book.name, standings, rules, max(at, judged))
+        if at <= 0 or at < judged or (at == judged and not corrected and not self._judge_all):
+            return
+        if at == judged and not self._judge_all:
+            rules = tuple(rule for rule in rules if FAMILY_OF[rule.kpi.name].fact.name in corrected)
+        label_sets = _label_sets(book)
+        for minute in range(min(at, max(judged + MINUTE, at - (STEPS - 1) * MINUTE)), at + MINUTE, MINUTE):
+            for rule in rules:
+                size = pane_size_of(rule.window, FAMILY_OF[rule.kpi.name])
+                kept = [values for values in label_sets.get((FAMILY_OF[rule.kpi.name].fact.name, int(size), rule.by), ()) if rule.admits(book.name, values)]
+                for values in kept:
+                    self._judge_one(book, rule, values, minute, since, wall, is_last=minute == at)
+                if not isinstance(rule.condition, Absent):  # what is no longer kept says nothing any more; of `absent` that is the point
+                    for name, values in [key for key in standings if key[0] == rule.name and key[1] not in kept]:
+                        self._end(book.name, name, values, minute)
+        if at != judged:
+            self._judged[book.name] = (since, at)
+            # Not worth a flush of its own where nothing else changed: it goes with the next.
+            if not judged or any(standing.phase != "inactive" for standing in standings.values()) or self.rollups.changed_books or self._rows:
+                self._rows[_site_key(book.name)] = _encode((since, at))
+
+    def _judge_one(self, book: SiteBook, rule: Rule, values: tuple[str, ...], at: int, since: int, wall: int, *, is_last: bool) -> None:
+        live = None
+        if isinstance(rule.window, Live):
+            if not is_last:
+                return
+            live = book.published.get((rule.kpi.name, rule.by, values, f"live{rule.window.minutes}"))
+        measured = measure(self.rollups, rule, book.name, values, at, since, live)
+        standings, key = self._standings[book.name], (rule.name, values)
+        old = standings.get(key, INACTIVE)
+        new, transition = step(old, rule, measured.verdict, at)
+        if new.phase == "firing":
+            new = self._firing(book.name, rule, values, new, measured, at, since, wall, is_transition=transition is not None)
+        elif transition == "resolved" and old.alert is not None:
+            final = resolved(self._measured_alert(book.name, rule, values, old, measured), at)
+            new = replace(new, alert=final)
+            self._close(final, sent=old.sent)
+        if is_over(new, rule, at):
+            if standings.pop(key, None) is not None:
+                self._rows[_standing_key(book.name, *key)] = None
+        elif new is not old and new != old:
+            self._keep(book.name, key, new)
+
+    def _firing(
+        self, site: str, rule: Rule, values: tuple[str, ...], new: Standing, measured: Measured, at: int, since: int, wall: int, *, is_transition: bool
+    ) -> Standing:
+        if new.alert is None and measured.window is not None:
+            length = rule.condition.length if isinstance(rule.condition, Absent) else rule.window
+            before = usual(self.rollups, site, rule.kpi, rule.by, values, length, millis(measured.window.start), since)
+            alert = firing_alert(rule, site, values, new, measured, before, self.runbooks)
+        elif measured.verdict == "insufficient" and not is_transition:
+            return new
+        else:
+            alert = self._measured_alert(site, rule, values, new, measured)
+        self._latest[alert.id] = alert
+        # What is still true when a catch-up reaches the present is sent then.
+        tell = not new.sent and measured.verdict == "breach" and wall - at <= MAX_ALERT_AGE
+        if is_transition or tell:
+            self._messages.append(_message(alert))
+            new = replace(new, alert=alert, sent=new.sent or tell)
+        if tell:
+            self._put((alert.id, "firing"), alert)
+        return new
+
+    def _measured_alert(self, site: str, rule: Rule, values: tuple[str, ...], standing: Standing, measured: Measured) -> Alert:
+        """A firing alert with today's figures and the baseline of the moment it fired."""
+        assert standing.alert is not None
+        if measured.window is None:
+            return self._as_measured(standing.alert)
+        fresh = firing_alert(rule, site, values, standing, measured, standing.alert.usual, self.runbooks)
+        return replace(fresh, id=standing.alert.id, labels=standing.alert.labels)
+
+    def _retire(self, site: str, standings: Standings, rules: tuple[Rule, ...], at: int) -> None:
+        """End what no rule in force is about."""
+        by_name = {rule.name: rule for rule in rules}
+        for (name, values), standing in list(standings.items()):
+            rule, alert = by_name.get(name), standing.alert
+            if rule is None or not rule.admits(site, values) or (alert and (alert.kpi, alert.labels) != (rule.kpi.name, rule.alert_labels(site, values))):
+                self._end(site, name, values, at)
+
+    def _end(self, site: str, name: str, values: tuple[str, ...], at: int) -> None:
+        standing = self._standings[site].pop((name, values))
+        self._rows[_standing_key(site, name, values)] = None
+        if standing.phase == "firing" and standing.alert is not None:
+            self._close(resolved(self._as_measured(standing.alert), at), sent=standing.sent)
+
+    def _close(self, alert: Alert, *, sent: bool) -> None:
+        self._latest.pop(alert.id, None)
+        self._messages.append(_message(alert))
+        if sent:
+            self._put((alert.id, "resolved"), alert)
+
+    def _put(self, entry: Entry, alert: Alert) -> None:
+        self._outbox[entry] = alert
+        self._rows[_outbox_key(entry)] = _encode(alert)
+
+    def _keep(self, site: str, key: tuple[str, tuple[str, ...]], standing: Standing) -> None:
+        self._standings[site][key] = standing
+        self._rows[_standing_key(site, *key)] = _encode(standing)
+
+
+def _label_sets(book: SiteBook) -> dict[tuple[str, int, tuple[str, ...]], list[tuple[str, ...]]]:
+    """Label values by fact, pane size and grouping, sorted: the order of transitions must not depend on that of arrival."""
+    found: dict[tuple[str, int, tuple[str, ...]], list[tuple[str, ...]]] = {}
+    for fact, size, grouping, values in sorted(book.series):
+        found.setdefault((fact, size, grouping), []).append(values)
+    return found
+
+
+def _site_key(site: str) -> bytes:
+    return STANDING_ROW + msgspec.json.encode([site])
+
+
+def _standing_key(site: str, rule: str, values: tuple[str, ...]) -> bytes:
+    return STANDING_ROW + msgspec.json.encode([site, rule, *values])
+
+
+def _outbox_key(entry: Entry) -> bytes:
+    return OUTBOX_ROW + "/".join(entry).encode()
+
+
+def _message(alert: Alert) -> Message:
+    return Message(ALERTS, alert.id.encode(), msgspec.json.encode(alert))
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_standing = msgspec.msgpack.Decoder(Standing).decode
+_decode_alert = msgspec.msgpack.Decoder(Alert).decode
