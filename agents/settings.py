@@ -73,11 +73,18 @@ def _paths(text: str) -> str:
     return text
 
 
-def _urls(text: str) -> str:
-    for address in text.split(","):
-        if re.fullmatch(r"https?://[^/\s]+(/\S*)?", address) is None:
-            raise ValueError(text)
+def _url(text: str) -> str:
+    if re.fullmatch(r"https?://[^/\s?#,]+(/[^\s?#,]*)?", text) is None:
+        raise ValueError(text)
     return text
+
+
+def _urls(text: str) -> str:
+    return ",".join(_url(address) for address in text.split(","))
+
+
+def _hook(text: str) -> str:
+    return _url(text.partition("?")[0]) + text[len(text.partition("?")[0]) :]
 
 
 _HOST = r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])"
@@ -86,7 +93,9 @@ NAME = _pattern(r"[A-Za-z0-9._-]{1,100}", "up to 100 letters, digits, dots, dash
 ADDRESS = _pattern(r"[A-Za-z0-9.:_-]+", "a host name or an IP address")
 EXISTING_FILE = Kind("the path of a readable file", _file)
 PATHS = Kind("paths of files or directories that exist, separated by commas, or none", _paths)
-URLS = Kind("an absolute address such as http://alertmanager:9093, or several separated by commas", _urls)
+URL = Kind("an absolute address such as http://engage.example:6066, without query", _url)
+URLS = Kind("absolute addresses such as http://alertmanager:9093, without query, separated by commas", _urls)
+HOOK = Kind("an absolute address such as https://hooks.example/alerts?room=7", _hook)
 TEXT = Kind("a text", str)
 SECRET = Kind("a text", str, secret=True)
 
@@ -124,9 +133,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     rules: Annotated[str | None, PATHS, "Rule files or directories, separated by commas; `none` judges nothing. Default: the rules of the product."] = None
     runbooks: Annotated[str, TEXT, "Where the pages of the default rules are found: put before their names in alerts."] = "docs/runbooks"
     alertmanager: Annotated[str | None, URLS, "Addresses of every Alertmanager instance, separated by commas."] = None
-    webhook: Annotated[str | None, URLS, "Address that is told of alerts."] = None
+    webhook: Annotated[str | None, HOOK, "Address that is told of alerts."] = None
     webhook_secret: Annotated[str | None, SECRET, "What the webhook's requests are signed with."] = None
-    external_url: Annotated[str | None, URLS, "Where people find this worker, for links in alerts. Default: its own address."] = None
+    external_url: Annotated[str | None, URL, "Where people find this worker, for links in alerts. Default: its own address."] = None
     instance_id: Annotated[str | None, NAME, "Fixed name of this worker (static membership); no two processes may have the same."] = None
     log_level: Annotated[str, _choice("DEBUG", "INFO", "WARNING", "ERROR"), "What is logged, to standard error."] = "INFO"
 

@@ -575,7 +575,7 @@ class Intake:
             if before or len(after) > 1:
                 after = sorted([*before, *after], key=_note_order)
             late, was_late = subject.late, subject.late
-            if told.finest is Pane.MINUTE and any([level for _, level in noted]):
+            if told.finest is Pane.MINUTE and any(level for _, level in noted):
                 late = [*late, *(note[0] for note, level in noted if level)]
             withdrawn, stated = changes(
                 [(one, one.at in was_late) for one in told.journey.facts(before, site)] if before else (),

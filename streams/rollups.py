@@ -108,9 +108,8 @@ class Series:
         known = self.sums.get(before) if before is not None else None
         if known is None or before is None or not before.start <= span.start <= before.end <= span.end:
             total = self.family.empty()
-            for pane, cell in self.panes.items():
-                if span.start <= pane < span.end:
-                    self.family.add(total, cell)
+            for cell in self._between(span.start, span.end):
+                self.family.add(total, cell)
         else:
             total = copy_cell(known)
             for cell in self._between(before.start, span.start):

@@ -50,7 +50,7 @@ TOPICS: Final = (
     Topic("customers", "the life of a customer, messages, spend, consent", _SUBJECT, _EVENTS, get_args(events.Customers)),
     Topic("rollups", "what each partition has counted, cumulative", "site", _kept(14)),
     Topic("readings", "the measures of a site, what changed", "site", _kept(14)),
-    Topic("alerts", "alerts as they fire and resolve", "site", _kept(90)),
+    Topic("alerts", "alerts as they fire and resolve", "id of the alert", _kept(90)),
     # A record holds the bytes as they came, so it may be larger than what was refused for its size.
     Topic("failed", "events that were not counted, as they came", "as it came", _kept(14, max_message_bytes=str(2 * 1024 * 1024))),
     Topic("state", "the rows of each partition", "row", _ROWS),
