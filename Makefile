@@ -56,6 +56,8 @@ format: $(VENV)/.dev ## format the code and write the generated pages anew
 	$(BIN)/ruff check --fix .
 	$(BIN)/python -m streams.schema > docs/events.md
 	$(BIN)/python -m streams.handbook > docs/measures.md
+	$(BIN)/python -m agents.metrics docs/metrics.md
+	$(BIN)/python deploy/grafana/build.py > deploy/grafana/dashboards/overview.json
 
 .PHONY: kafka kafka-stop kafka-clean
 kafka: ## start a real Apache Kafka on this machine (PORT=, DATA=; Java 17 and Maven)
@@ -72,6 +74,10 @@ prove-exact: $(VENV)/.dev ## kill -9, SIGSTOP and broker kills on a real Kafka a
 .PHONY: prove-alerts
 prove-alerts: $(VENV)/.dev ## storms in, webhooks out: a real Alertmanager, kills and outages in between, nothing missed and nothing twice
 	$(BIN)/python benchmarks/prove_alerts.py
+
+.PHONY: smoke
+smoke: $(VENV)/.dev ## docker-compose.yml for real, with stand-ins where no image can be pulled
+	$(BIN)/python deploy/docker/smoke.py
 
 .PHONY: bench
 bench: $(VENV)/.dev ## events per CPU-second beside a bare loop on the same real Kafka

@@ -36,6 +36,26 @@ def test_counts_are_exact_whatever_is_killed() -> None:
     assert all(result["compared"][what] > 100 for what in ("subjects", "panes", "rollups", "relations", "readings"))
 
 
+PAUSES = ("--kills=0", "--stops=2", "--events=6000", "--pause-seconds=9", "--flush-seconds=1")
+"""Workers are stopped with a second's events in memory, long enough for the next owner to write what became of them."""
+
+
+@pytest.mark.usefixtures("local_kafka")
+def test_zombies_are_refused() -> None:
+    code, result, progress = prove(*PAUSES)
+    assert {name: result[name] for name in FIGURES} == dict.fromkeys(FIGURES, 0), progress
+    assert code == 0
+    assert result["ended"].get("75", 0) > 0, "a worker that woke up must have tried to write"
+
+
+@pytest.mark.usefixtures("local_kafka")
+def test_without_the_fence_zombies_spoil_rows() -> None:
+    code, result, progress = prove(*PAUSES, "--no-fence")
+    assert code == 1, progress
+    assert result["wrong_rows"] > 10, progress
+    assert result["lost"] + result["double"] > 0, progress
+
+
 @pytest.mark.usefixtures("local_kafka")
 def test_without_the_stamp_records_count_twice() -> None:
     code, result, progress = prove("--kills=2", "--stops=0", "--events=8000", "--no-stamp-check")
