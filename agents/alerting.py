@@ -49,6 +49,7 @@ class Alerting(Collector):
             self.rules = read_rules(self._paths)
         except RulesError as error:
             raise SettingsError(f"{PREFIX}RULES: {error}") from None
+        self._seen = self._changed_at()
         self.faults: tuple[Fault, ...] = ()
         """Why the rule files as they are now are not in force."""
         self._delivery: Delivery | None = None
@@ -78,20 +79,22 @@ class Alerting(Collector):
             yield Webhook(session, settings.webhook, here, secret=(settings.webhook_secret or "").encode())
 
     async def keep_rules(self) -> None:
-        """Put changed rule files in force; faulty ones leave the old rules as they are."""
-        seen = self._changed_at()
+        """Look for changed rule files, until cancelled."""
         while True:
             await asyncio.sleep(REREAD_SECONDS)
-            if (now := self._changed_at()) == seen:
-                continue
-            seen = now
+            self.look_at_rules()
+
+    def look_at_rules(self) -> None:
+        """Put rule files in force that changed since the last look; faulty ones leave the old rules as they are."""
+        if (now := self._changed_at()) != self._seen:
+            self._seen = now
             self.rules, self.faults = reread(self._paths, self.rules)
             for fault in self.faults:
                 log.error("rules not put in force, the old ones stay: %s", fault)
             if not self.faults:
                 log.info("%d rules in force", len(self.rules.rules))
-            for watch in self.watches():
-                watch.use(self.rules)
+        for watch in self.watches():  # also those that were taken over since
+            watch.use(self.rules)
 
     def _changed_at(self) -> list[tuple[str, int]]:
         files = [file for path in self._paths for file in (sorted(path.glob("*.y*ml")) if path.is_dir() else [path])]

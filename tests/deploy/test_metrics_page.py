@@ -8,9 +8,12 @@ from prometheus_client import generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from agents import metrics
+from agents.alerting import Alerting
 from agents.metrics import SERIES_LIMIT, label_names, metric_name
+from agents.settings import Settings
 from streams.kpis import KPIS
 from streams.rollups import SiteBook
+from streams.sites import Sites
 from tests.deploy.serving import Fed, Served
 
 PAGE = (Path(__file__).parents[2] / "docs/metrics.md").read_text()
@@ -32,6 +35,7 @@ def test_the_table_of_measures_is_current() -> None:
 def test_every_other_metric_is_documented_and_nothing_else(fed: Fed) -> None:
     measures = {f"engagement_{kpi.name}" for kpi in KPIS} | {metric_name(kpi) for kpi in KPIS}
     exported = {described(family) for family in fed.registry.collect() if family.name.startswith("engagement_")}
+    exported |= {described(family) for family in Alerting(Settings(), Sites(), list).collect()}
     others = {one for one in exported if one[0] not in measures and not re.search(r"_(samples|numerator)$", one[0])}
     rows = re.findall(r"^\| `(engagement_\w+)` \| (gauge|counter|histogram) \| ([\w, ]*)\|", PAGE, re.M)
     assert len(rows) > 25
