@@ -22,7 +22,7 @@ from streams.journeys import conversions, funnels, reviews, sessions, visits
 from streams.journeys.following import Journey, Note, changes
 from streams.journeys.reviews import Review
 from streams.journeys.sessions import GAP, LONGEST, Moment, Session, SessionGoal
-from streams.journeys.told import JOURNEY_BY_NAME, JOURNEYS_OF, TELLERS, Told
+from streams.journeys.told import JOURNEY_BY_NAME, JOURNEYS_OF, TELLERS, Flags, Told
 from streams.journeys.visits import FirstView
 from streams.panes import (
     AHEAD_OF_RECEIPT,
@@ -245,8 +245,8 @@ class Intake:
             follow = follow_by_type.get(kind)
             if follow is not None:
                 follow(event, key, subject, at, level)
-            elif event.segment is not None and not event.site_level:
-                self._carry_own(self._mark(key, subject, at), event, at)
+            elif not event.site_level:
+                self._note_segment(event, key, at)
             if kind in told:
                 self._tell(event, key, at, level)
         if latest_id:
@@ -361,18 +361,22 @@ class Intake:
 
     def _carry(self, subject: Subject, site: str, at: int, event_id: str, segment: str) -> None:
         """Note the segment an event carries; sessions that carried another one by mistake are corrected."""
-        if not subject.carry(at, event_id, segment):
+        moment = (at, event_id)
+        if not subject.carry(at, event_id, segment) or subject.segments[0].since > moment:
             return
         for session in subject.sessions:
-            if session.segment is None:
+            if session.segment is None and (session.start, session.first) >= moment:
                 carried = subject.carried(session.start, session.first)
                 if carried != session.carried:
                     self._touch(session, site)
                     session.carried = carried
 
-    def _carry_own(self, subject: Subject, event: e.Event, at: int) -> None:
+    def _note_segment(self, event: e.Event, key: str, at: int) -> None:
+        """Note the segment that an event of another topic carries: sessions take it up in the order of event time, whatever comes first."""
         if event.segment is not None:
-            self._carry(subject, event.site, at, event.id, self._label(event.site, "segment", event.segment))
+            segment = self._label(event.site, "segment", event.segment)
+            step = (at, event.id, DAYS_ONLY, type(event), True, False, segment, UNKNOWN, None, None, (), ())
+            self.pending.setdefault(key, []).append(step)
 
     def _context(self, site: str, segment: str | None, channel: str | None) -> tuple[str, str]:
         """Labels of segment and channel as they are counted."""
@@ -586,8 +590,7 @@ class Intake:
             for one, coarse in stated:
                 self._state(name, one.at, DAYS_ONLY if coarse else FINE, one.labels, one.fact)
             if told.flags is not None:
-                for flag, number in (told.flags(after, site) - told.flags(before, site)).items():
-                    add(self.counts[told.journey.events[0].topic], f"flag.{flag}", number)
+                self._flag_notes(told, told.flags, before, [note for note, _ in noted], site)
             if told.thin is not None:
                 after = list(told.thin(after, site))
             kept = list(told.journey.keep(after, self._watermark(told), site))
@@ -599,6 +602,17 @@ class Intake:
                 subject.late = sorted({note[0] for notes in subject.notes.values() for note in notes}.intersection(late))
             subject.keep_until(latest + told.kept)
 
+    def _flag_notes(self, told: Told, flags: Flags, known: list[Note], fresh: list[Note], site: Site) -> None:
+        """Count the flags of notes one by one in the order of arrival, wherever a flush begins."""
+        counts = self.counts[told.journey.events[0].topic]
+        before = flags(known, site)
+        for note in fresh:
+            known = sorted([*known, note], key=_note_order)
+            after = flags(known, site)
+            for flag, number in (after - before).items():
+                add(counts, f"flag.{flag}", number)
+            before = after
+
     def _watermark(self, told: Told) -> int:
         """Event time behind which nothing comes any more that a journey follows."""
         newest = self.newest
@@ -607,7 +621,7 @@ class Intake:
     def _follow_mention(self, event: e.MentionPosted, key: str, subject: Subject | None, at: int, level: int) -> None:
         site = self.sites[event.site]
         own, brand = _brand(event, site)
-        self._carry_if_any(event, key, subject, at)
+        self._note_segment(event, key, at)
         if brand is None:
             return
         segment = self._label(event.site, "segment", event.segment)
@@ -617,7 +631,7 @@ class Intake:
             self._judge_text(event, subject, at, level, segment, network)
 
     def _follow_text(self, event: Any, key: str, subject: Subject | None, at: int, level: int) -> None:
-        self._carry_if_any(event, key, subject, at)
+        self._note_segment(event, key, at)
         network = self._label(event.site, "network", getattr(event, "network", None))
         self._judge_text(event, subject, at, level, self._label(event.site, "segment", event.segment), network)
 
@@ -650,7 +664,7 @@ class Intake:
 
     def _follow_review(self, event: e.ReviewPosted, key: str, subject: Subject | None, at: int, level: int) -> None:
         subject = self._mark(key, subject, at)
-        self._carry_own(subject, event, at)
+        self._note_segment(event, key, at)
         judged = self._judge(event, subject, at)
         site = event.site
         review = Review(
@@ -682,10 +696,6 @@ class Intake:
         if review.sentiment is not None:
             text = TextJudged(review.sentiment, review.compound)
             self._state(site, review.first, level, (review.segment, "review", UNKNOWN), text, withdraw)
-
-    def _carry_if_any(self, event: e.Event, key: str, subject: Subject | None, at: int) -> None:
-        if event.segment is not None:
-            self._carry_own(self._mark(key, subject, at), event, at)
 
     def _follow_consent(self, event: e.ConsentChanged, key: str, subject: Subject | None, at: int, _level: int) -> None:
         subject = self._mark(key, subject, at)

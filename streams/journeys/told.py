@@ -10,6 +10,8 @@ from streams.journeys.following import Journey, Note, Stated
 from streams.panes import DAY, Pane
 from streams.sites import Site
 
+Flags = Callable[[Sequence[Note], Site], Counter[str]]
+
 
 class Told(NamedTuple):
     """A journey, the finest panes its facts are counted in, and how long (ms) after its last event the subject is remembered for it."""
@@ -19,7 +21,7 @@ class Told(NamedTuple):
     kept: int
     thin: Callable[[Sequence[Note], Site], Sequence[Note]] | None = None
     """Leaves out notes that change nothing, whatever comes."""
-    flags: Callable[[Sequence[Note], Site], Counter[str]] | None = None
+    flags: Flags | None = None
     """How many of the notes carry a flag, by flag."""
 
     @property

@@ -238,3 +238,35 @@ def test_no_input_no_readings() -> None:
     assert list(replay.readings()) == []
     assert replay.accounting() == {"received": 0, "unaccounted": 0}
     assert list(final_readings(replay.partitions[0].rollups)) == []
+
+
+def sparse(seed: int, number: int, days: int) -> list[bytes]:
+    """Eight people over a long time, each event by chance, here and there a page view soon after; up to 50 minutes out of order."""
+    draw = random.Random(seed)
+    wires: list[dict[str, Any]] = []
+    for n in range(number):
+        wire: dict[str, Any] = {"id": f"{n}", "site": "shop", "at": START + int(draw.random() * days * DAY), "visitor": f"v{draw.randrange(8)}"}
+        wire |= draw.choice(({}, {"segment": "a"}, {"segment": "b"})) | draw.choice(({}, {"channel": "x"}))
+        wire |= draw.choice((
+            {"type": "page_viewed", "path": "/"}, {"type": "page_viewed", "path": "/a"}, {"type": "product_added", "product": "p", "quantity": 1},
+            {"type": "order_completed", "order": f"o{draw.randrange(40)}", "total_minor": 100, "currency": "EUR"},
+            {"type": "order_refunded", "order": f"o{draw.randrange(40)}", "amount_minor": 60, "currency": "EUR"},
+            {"type": "review_posted", "review": f"r{draw.randrange(60)}", "source": "s", "rating": draw.randrange(1, 6)},
+            {"type": draw.choice(("ticket_opened", "ticket_answered")), "ticket": f"t{draw.randrange(30)}"},
+            {"type": draw.choice(("message_sent", "message_opened")), "message": f"m{draw.randrange(30)}", "campaign": "c", "medium": "email"},
+        ))  # fmt: skip
+        wires.append(wire)
+        if draw.random() < 0.5:
+            later = wire["at"] + draw.randrange(1, 40 * MINUTE)
+            wires.append({"id": f"{n}+", "type": "page_viewed", "path": "/z", "site": "shop", "at": later, "visitor": wire["visitor"]})
+    return [json.dumps(wire).encode() for wire in sorted(wires, key=lambda wire: wire["at"] + draw.randrange(50 * MINUTE))]
+
+
+@pytest.mark.parametrize(("seed", "days"), [(1, 500), (2, 60), (3, 5)])
+def test_it_does_not_matter_how_long_a_flush_waits(seed: int, days: int) -> None:
+    lines = sparse(seed, 300, days)
+    usual = Replay(partitions=2).feed(lines, 90)
+    for chunk in (1, 5_000):
+        other = Replay(partitions=2).feed(lines, chunk)
+        assert all_readings(other) == all_readings(usual)
+        assert other.accounting() == usual.accounting()
