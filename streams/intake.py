@@ -35,7 +35,6 @@ from streams.panes import (
     WATERMARK_DELAY,
     Pane,
     day_start,
-    pane_start,
 )  # fmt: skip
 from streams.sentiment import judge
 from streams.sites import Site, Sites, fits_template
@@ -106,6 +105,7 @@ class Intake:
         self.labels: dict[tuple[str, str], list[str]] = {}
         self.changed_labels: set[tuple[str, str]] = set()
         self._label_cache: dict[tuple[str, str, str], str] = {}
+        self._label_sets: dict[tuple[type[Any], str, tuple[str | None, ...]], tuple[str, ...]] = {}
         self._goal_measures: dict[SessionGoal, Measured] = {}
         self._source_cache: dict[tuple[str, str | None, str | None], str] = {}
         self._route_cache: dict[tuple[str, str], tuple[str, tuple[str, ...]]] = {}
@@ -654,13 +654,22 @@ class Intake:
 
     def _state(self, site: str, at: int, level: int, labels: tuple[str | None, ...], fact: object, withdraw: bool = False) -> None:
         """State (or withdraw) a fact in the pane of an instant; one that was too late for minute panes in its day only."""
-        places = self.rows.fine[type(fact)]
-        family = places.family.fact
-        size = family.panes[0]
+        kind = type(fact)
+        places = self.rows.fine[kind]
+        size = places.finest
         if level != FINE and size is Pane.MINUTE:
-            places, size = self.rows.days[type(fact)], Pane.DAY
-        named = [self._label(site, label, value) for label, value in zip(family.labels, labels, strict=True)]
-        (places.withdraw if withdraw else places.state)((site, *named), pane_start(at, size, self.sites[site].zone), fact)
+            places, size = self.rows.days[kind], Pane.DAY
+        key = self._label_sets.get((kind, site, labels)) or self._label_set(kind, site, labels)
+        pane = day_start(at, self.sites[site].zone) if size is Pane.DAY else at - at % size
+        (places.withdraw if withdraw else places.state)(key, pane, fact)
+
+    def _label_set(self, kind: type[Any], site: str, labels: tuple[str | None, ...]) -> tuple[str, ...]:
+        """Site and labels of a fact type as they are counted."""
+        if len(self._label_sets) >= CACHED:
+            self._label_sets.clear()
+        names = self.rows.fine[kind].family.fact.labels
+        key = self._label_sets[kind, site, labels] = (site, *(self._label(site, name, value) for name, value in zip(names, labels, strict=True)))
+        return key
 
     def _follow_review(self, event: e.ReviewPosted, key: str, subject: Subject | None, at: int, level: int) -> None:
         subject = self._mark(key, subject, at)
