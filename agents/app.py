@@ -47,7 +47,7 @@ LAG_KNOWN_SECONDS = LOOK_SECONDS + LOOK_TIMEOUT_SECONDS
 """A lag older than this is not known: the broker is away."""
 BROKER_WAIT_SECONDS = 60.0
 STOP_SECONDS = 4.0
-GC_THRESHOLDS = (50_000, 20, 100)
+GC_THRESHOLDS = (50_000, 200, 1_000)
 
 
 def die(code: Exit, why: str, error: BaseException | None = None) -> None:

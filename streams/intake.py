@@ -187,6 +187,10 @@ class Intake:
                 receipt = e.millis(event.received_at)
             clamped = at > receipt + AHEAD_OF_RECEIPT
             if clamped:
+                if receipt < earliest:
+                    reason = "the event is ahead of its receipt, and that lies before 1990"
+                    self._fail(topic, record, e.Rejected(e.Reason.BAD_TIME, "$.received_at", reason, value or b""))
+                    continue
                 at = receipt
             elif at > newest:
                 newest = self.newest[topic] = at

@@ -79,6 +79,12 @@ def test_bots_duplicates_and_refused_events_move_the_watermark():
 # --- time ---------------------------------------------------------------------------------------------------------------
 
 
+def test_an_event_ahead_of_a_receipt_before_1990_is_failed():
+    state = intake()
+    assert verdict(state, view(T0) | {"received_at": 1}) == {"failed.bad_time": 1}
+    assert state.failed[0].value
+
+
 @pytest.mark.parametrize(("ahead", "clamped"), [(60 * S, False), (60 * S + 1, True)])
 def test_events_far_ahead_of_their_receipt_are_clamped_and_move_no_watermark(ahead, clamped):
     state = intake(view(T0))
