@@ -19,8 +19,8 @@ from prometheus_client.registry import Collector
 from streams.admission import unaccounted
 from streams.aggregates import Count, Mean, Ratio, Share, Sum
 from streams.flow import State
-from streams.intake import LABELS_KEPT
 from streams.kpis import KPIS, Kpi, Live, Window
+from streams.labels import LABELS_KEPT
 from streams.panes import DAY, HOUR, MINUTE, WATERMARK_DELAY
 from streams.partition import Partition
 from streams.readings import Reading
@@ -187,7 +187,7 @@ def _site_samples(partitions: Sequence[Partition]) -> Iterator[_Sample]:
             yield _Sample((0, -1, "", (book.name,)), ("site",), (book.name,), (reached,))
     named: dict[tuple[str, str], int] = {}
     for partition in partitions:
-        for key, values in partition.intake.labels.items():
+        for key, values in partition.intake.ledger.labels.values.items():
             named[key] = max(len(values), named.get(key, 0))
     text = f"Values of a label that are counted under their own name, in the partition with the most; from {LABELS_KEPT} on new ones are other."
     for labels, count in named.items():

@@ -6,7 +6,10 @@ from collections.abc import Iterable, Iterator
 import msgspec
 from crawleruseragents import is_crawler
 
+from streams.events import Event
 from streams.panes import GRACE, MINUTE, Pane
+from streams.sites import Site
+from streams.subjects import Subject
 
 Counts = dict[str, dict[str, int]]
 """Per topic: `received`, `applied`, `late`, `duplicate`, `bot`, `failed.<reason>`, `refused.<reason>`, `flag.<name>`."""
@@ -24,6 +27,15 @@ def unaccounted(counts: dict[str, int]) -> int:
     """received − (applied + late + duplicate + bot + failed + refused): anything but 0 is a defect."""
     verdicts = sum(number for name, number in counts.items() if name.partition(".")[0] in {"applied", "late", "duplicate", "bot", "failed", "refused"})
     return counts.get("received", 0) - verdicts
+
+
+def allows(site: Site, purpose: str, event: Event, subject: Subject | None, at: int) -> bool:
+    """Whether a subject consents to a purpose at the time of an event: by the event itself, else by its last change, else by the site's default."""
+    own = getattr(event.consent, purpose) if event.consent is not None else None
+    if own is not None:
+        return bool(own)
+    default = getattr(site.consent, purpose)
+    return subject.allows(purpose, at, event.id, default) if subject is not None else bool(default)
 
 
 BOT_VERDICTS_KEPT = 20_000

@@ -193,6 +193,7 @@ class Places(dict[tuple[str, ...], tuple[Series, ...]]):
     def __init__(self, family: Family, tables: Iterable[Table]) -> None:
         super().__init__()
         self.family = family
+        self.names = family.fact.labels
         self.finest = family.fact.panes[0]
         self.tables = tuple(tables)
 

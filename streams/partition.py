@@ -42,8 +42,7 @@ class Partition:
     @property
     def changed(self) -> int:
         """Rows the next flush would write, at least."""
-        intake = self.intake
-        return len(intake.changed) + len(intake.pending) + len(self.rollups.changed) + intake.rows.changed()
+        return self.intake.changed + len(self.rollups.changed)
 
     def apply(self, topic: str, records: Sequence[Record]) -> int:
         """Apply what is new of a batch; returns how many records were."""
@@ -121,7 +120,7 @@ class Partition:
             for name, number in counts.items():
                 add(total, name, number)
         return {
-            "counts": self.intake.counts, "unaccounted": unaccounted(total), "newest": self.intake.newest, "subjects": len(self.intake.subjects),
+            "counts": self.intake.counts, "unaccounted": unaccounted(total), "newest": self.intake.newest, "subjects": len(self.intake.subjects.known),
             "pane_rows": self.intake.rows.count(), "rollup_rows": self.rollups.count(), "ids": len(self.intake.seen.ids),
         }  # fmt: skip
 

@@ -4,6 +4,7 @@ Everything a subject's measures need lies in this row, because all its events me
 bytes; a row is decoded when its next event comes.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -138,3 +139,55 @@ class _Expiry(msgspec.Struct, array_like=True):
 encode_subject = msgspec.msgpack.Encoder().encode
 decode_subject = msgspec.msgpack.Decoder(Subject).decode
 decode_expiry = msgspec.msgpack.Decoder(_Expiry).decode
+
+
+SUBJECT_ROW = b"s/"
+
+
+class Subjects:
+    """The subjects of one partition by `site/subject`. Those nobody has asked for since recovery are still bytes."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, Subject | bytes] = {}
+        self.changed: dict[str, Subject] = {}
+        """To be written by the next flush."""
+
+    def get(self, key: str) -> Subject | None:
+        known = self.known.get(key)
+        if type(known) is bytes:
+            known = self.known[key] = decode_subject(known)
+        return known  # type: ignore[return-value]
+
+    def mark(self, key: str, subject: Subject | None, at: int) -> Subject:
+        """The subject (new where there is none) as one that an event at this time changes."""
+        if subject is None:
+            subject = self.known[key] = Subject()
+        self.changed[key] = subject
+        expires = at + KEPT_AFTER_LAST_EVENT
+        if expires > subject.expires:
+            subject.expires = expires
+        return subject
+
+    def forget(self, key: str) -> Subject:
+        """Begin anew with a subject."""
+        subject = self.known[key] = self.changed[key] = Subject()
+        return subject
+
+    def drain(self) -> list[tuple[bytes, bytes | None]]:
+        """State rows of the subjects that changed since the last call."""
+        rows: list[tuple[bytes, bytes | None]] = [(SUBJECT_ROW + key.encode(), encode_subject(subject)) for key, subject in self.changed.items()]
+        self.changed.clear()
+        return rows
+
+    def expire(self, before: int) -> Iterator[tuple[bytes, None]]:
+        """Drop subjects that expired before an instant; yields their rows as deleted."""
+        for key in [key for key, subject in self.known.items() if _expiry(subject) < before and key not in self.changed]:
+            del self.known[key]
+            yield SUBJECT_ROW + key.encode(), None
+
+    def load(self, key: bytes, value: bytes) -> None:
+        self.known[key[len(SUBJECT_ROW) :].decode()] = value
+
+
+def _expiry(subject: Subject | bytes) -> int:
+    return decode_expiry(subject).expires if isinstance(subject, bytes) else subject.expires

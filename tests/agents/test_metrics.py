@@ -16,8 +16,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from agents.metrics import SUFFIXES, ReadingsCollector, groupings_of, has_numerator, label_names, labelled_window, metric_name, total_windows, window_name
 from simulator.stream import SITES_YAML, events
-from streams.intake import LABELS_KEPT
 from streams.kpis import KPIS, Kpi, Live
+from streams.labels import LABELS_KEPT
 from streams.panes import DAY, HOUR, MINUTE
 from streams.partition import ROLLUPS, Partition
 from streams.sites import load_sites
@@ -132,7 +132,7 @@ def test_events_are_accounted_for(partition: Partition) -> None:
     assert samples["engagement_flagged_events_total", frozenset({("topic", "website"), ("partition", "0"), ("flag", "partly_late")})] > 0
     newest = partition.intake.newest["website"]
     assert samples["engagement_watermark_timestamp_seconds", frozenset({("topic", "website"), ("partition", "0")})] == newest / 1000 - 5
-    assert samples["engagement_subjects", frozenset({("partition", "0")})] == len(partition.intake.subjects)
+    assert samples["engagement_subjects", frozenset({("partition", "0")})] == len(partition.intake.subjects.known)
     assert samples["engagement_held_ids", frozenset({("partition", "0")})] == len(partition.intake.seen.ids)
 
 
@@ -148,7 +148,7 @@ def test_what_is_held_is_told(partition: Partition) -> None:
         assert samples["engagement_held_ids_since_timestamp_seconds", frozenset({("topic", topic)})] == at / 1000
     (book,) = partition.rollups.books.values()
     assert samples["engagement_site_watermark_timestamp_seconds", frozenset({("site", "shop")})] == book.watermark / 1000
-    routes = partition.intake.labels["shop", "route"]
+    routes = partition.intake.ledger.labels.values["shop", "route"]
     assert samples["engagement_label_values", frozenset({("site", "shop"), ("label", "route")})] == len(routes) > 3
     assert samples["engagement_build_info", frozenset({("version", version("engagement-monitor")), ("python", platform.python_version())})] == 1
 

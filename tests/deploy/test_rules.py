@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from agents.settings import Settings
-from streams.intake import LABELS_KEPT
+from streams.labels import LABELS_KEPT
 
 ROOT = Path(__file__).parents[2]
 RULE_FILES = sorted((ROOT / "deploy/prometheus/rules").glob("*.yml"))

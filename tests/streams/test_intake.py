@@ -265,7 +265,7 @@ def test_an_erased_subject_is_refused_for_400_days():
 
 def test_nothing_is_known_of_an_erased_subject():
     state = intake(view(T0, segment="vip"), event("review_posted", T0, author=None, visitor="v1"), erase(T0 + M))
-    subject = state.subjects["shop/v:v1"]
+    subject = state.subjects.known["shop/v:v1"]
     assert (subject.sessions, subject.views, subject.segments, subject.reviews, subject.seen) == ([], [], [], None, 0)
     state.drain(1)
     assert any(key[0] == "session" for key in pane_rows(state)), "what was counted stays counted"

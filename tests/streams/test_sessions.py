@@ -21,7 +21,7 @@ def events_of(line: str, step: int = 5 * M) -> list[dict]:
 
 def sessions_of(state) -> list[Session]:
     state.drain(10**6)
-    return [session for subject in state.subjects.values() for session in subject.sessions if session.pages]
+    return [session for subject in state.subjects.known.values() for session in subject.sessions if session.pages]
 
 
 def spans(state) -> list[tuple[int, int]]:

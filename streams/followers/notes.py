@@ -1,0 +1,129 @@
+"""Journeys that keep notes, and tellers that need none: brings the facts of a subject to what its notes make."""
+
+from typing import Any
+
+import msgspec
+
+from streams import events as e
+from streams.admission import Counts, add
+from streams.journeys import conversions, funnels
+from streams.journeys.following import Journey, Note, changes
+from streams.journeys.told import JOURNEY_BY_NAME, JOURNEYS_OF, TELLERS, Flags, Told
+from streams.journeys.visits import FirstView
+from streams.ledger import DAYS_ONLY, FINE, QUARTERS, Ledger
+from streams.panes import WATERMARK_DELAY, Pane
+from streams.sites import Site, Sites
+from streams.subjects import Subjects
+
+
+class Notes:
+    """Notes are collected since the last flush, by subject; the flush follows them. `newest` and `counts` are the intake's."""
+
+    def __init__(self, ledger: Ledger, subjects: Subjects, newest: dict[str, int], counts: Counts) -> None:
+        self._ledger = ledger
+        self._sites = ledger.sites
+        self._subjects = subjects
+        self._newest = newest
+        self._counts = counts
+        self._journeys_of = _journeys_in_use(ledger.sites)
+        self.events = frozenset((*self._journeys_of, *TELLERS))
+        """The types of events to hand over."""
+        self.fresh: dict[str, dict[str, list[tuple[Note, int]]]] = {}
+        """Notes since the last flush, with how late they were, by subject and name of the journey."""
+
+    def tell(self, event: e.Event, key: str, at: int, level: int) -> None:
+        """Hand an event to the journeys that keep notes of it, and state what needs none."""
+        kind, site = type(event), self._sites[event.site]
+        for told in self._journeys_of.get(kind, ()):
+            if level <= QUARTERS or told.finest is not Pane.QUARTER_HOUR:
+                note = told.journey.note(event, at, site)
+                if note is not None:
+                    self._remember(key, told.journey, note, level)
+        for tell in TELLERS.get(kind, ()):
+            for stated in tell(event, at, site):
+                self._ledger.state(event.site, stated.at, level, stated.labels, stated.fact)
+
+    def note_first_view(self, key: str, view: FirstView, day: int) -> None:
+        """The first page view of a day makes its subject one of those who may convert on it."""
+        self._remember(key, conversions, (view.at, view.id, day, [], view.segment, view.channel), FINE)
+
+    def _remember(self, key: str, journey: Journey, note: Note, level: int) -> None:
+        self.fresh.setdefault(key, {}).setdefault(journey.name, []).append((note, level))
+
+    def settle(self) -> None:
+        """Follow every subject with fresh notes."""
+        fresh, self.fresh = self.fresh, {}
+        for key, noted in fresh.items():
+            self._follow(key, noted)
+
+    def settle_subject(self, key: str) -> None:
+        if key in self.fresh:
+            self._follow(key, self.fresh.pop(key))
+
+    def _follow(self, key: str, fresh: dict[str, list[tuple[Note, int]]]) -> None:
+        name = key.partition("/")[0]
+        site, state = self._sites[name], self._ledger.state
+        latest = max([note[0] for noted in fresh.values() for note, _ in noted])
+        subject = self._subjects.mark(key, self._subjects.get(key), latest)
+        for journey, noted in fresh.items():
+            told = JOURNEY_BY_NAME[journey]
+            before, after = subject.notes.get(journey, []), [note for note, _ in noted]
+            if before or len(after) > 1:
+                after = sorted([*before, *after], key=_in_order)
+            late, was_late = subject.late, subject.late
+            if told.finest is Pane.MINUTE and any(level for _, level in noted):
+                late = [*late, *(note[0] for note, level in noted if level)]
+            withdrawn, stated = changes(
+                [(one, one.at in was_late) for one in told.journey.facts(before, site)] if before else (),
+                [(one, one.at in late) for one in told.journey.facts(after, site)],
+            )
+            for one, coarse in withdrawn:
+                state(name, one.at, DAYS_ONLY if coarse else FINE, one.labels, one.fact, withdraw=True)
+            for one, coarse in stated:
+                state(name, one.at, DAYS_ONLY if coarse else FINE, one.labels, one.fact)
+            if told.flags is not None:
+                self._flag(told, told.flags, before, [note for note, _ in noted], site)
+            if told.thin is not None:
+                after = list(told.thin(after, site))
+            kept = list(told.journey.keep(after, self._watermark(told), site))
+            if kept:
+                subject.notes[journey] = kept
+            else:
+                subject.notes.pop(journey, None)
+            if late:
+                subject.late = sorted({note[0] for notes in subject.notes.values() for note in notes}.intersection(late))
+            subject.keep_until(latest + told.kept)
+
+    def _flag(self, told: Told, flags: Flags, known: list[Note], fresh: list[Note], site: Site) -> None:
+        """Count the flags of notes one by one in the order of arrival, wherever a flush begins."""
+        counts = self._counts[told.journey.events[0].topic]
+        before = flags(known, site)
+        for note in fresh:
+            known = sorted([*known, note], key=_in_order)
+            after = flags(known, site)
+            for flag, number in (after - before).items():
+                add(counts, f"flag.{flag}", number)
+            before = after
+
+    def _watermark(self, told: Told) -> int:
+        """Event time behind which nothing comes any more that a journey follows."""
+        newest = self._newest
+        return min([newest[topic] for topic in told.topics if topic in newest], default=0) - WATERMARK_DELAY
+
+
+def _journeys_in_use(sites: Sites) -> dict[type[Any], tuple[Told, ...]]:
+    """By type of event, the journeys that follow it: funnels only what is a step somewhere, and conversions no page views, because only the first
+    of a day can matter to them, and visits hand it over."""
+    steps = {event for site in (sites.default, *sites.named.values()) for event in site.funnel_steps}
+
+    def follows(told: Told, event: type[Any]) -> bool:
+        if told.journey is funnels:
+            return event in steps
+        return not (told.journey is conversions and event is e.PageViewed)
+
+    return {event: used for event, all_told in JOURNEYS_OF.items() if (used := tuple(told for told in all_told if follows(told, event)))}
+
+
+def _in_order(note: Note) -> tuple[int, str, bytes]:
+    """By time, then id; events that share both are told apart by what they say, so that arrival decides nothing."""
+    return note[0], note[1], msgspec.msgpack.encode(note)
