@@ -62,7 +62,7 @@ def test_a_run_of_twelve_seconds_accounts_for_every_event() -> None:
 
 @pytest.mark.slow
 def test_the_storm_is_told_of_and_called_off() -> None:
-    output, result = ended(start("--duration", "150"), 240)
+    output, result = ended(start("--duration", "120"), 240)
     assert result["alerts_fired"] >= result["alerts_resolved"] >= 1
     told = next(line for line in output.splitlines() if "FIRING" in line)
     assert re.search(r"FIRING shop: \d\d\.\d % of the texts of the last 5m are negative \(usual \d\d\.\d %, n [\d,]+\)", told)

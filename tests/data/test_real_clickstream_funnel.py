@@ -1,10 +1,9 @@
-"""A shop's clickstream with documented incidents (simulated by its authors), and real sessions with and without a purchase; fed to the journeys directly.
+"""A shop's clickstream with documented incidents (simulated by its authors), fed to the journeys directly.
 
 Definitions. Funnel: in order (ruling of this product: step k counts only after step k − 1 of the same attempt), which is the set's `funnel_in_order_sessions`;
 its any-order funnel counts sessions that hold the events in whatever order and is another measure: the set shuffles the steps inside a session. A session
 of the set is fed as one subject, so that attempts cannot span sessions, and steps of the same second count in their order. Carts: `product_added`, then an
-order after it; the set's own abandonment takes a purchase anywhere in the session. Conversion: the set of shoppers has one row per session without id
-or time; each is one visitor of one day.
+order after it; the set's own abandonment takes a purchase anywhere in the session.
 """
 
 from collections import Counter, defaultdict
@@ -13,7 +12,7 @@ from collections.abc import Iterable
 import pytest
 
 from streams import events as e
-from streams.journeys import carts, conversions, funnels
+from streams.journeys import carts, funnels
 from streams.journeys.funnels import FunnelEntry, FunnelStep
 from streams.sites import Funnel, Site, Step
 from tests.data.adapters import DataSet, epoch_ms
@@ -109,21 +108,3 @@ def test_the_payment_incident_shows_in_the_step_rate(shop: DataSet, sessions: li
     assert rate(incident, recounted=False)[1] == shop.expected["incident_windows"]["payment_incident_2024-05-19..2024-06-07"]["sessions_reaching_payment"]
     shares = [hits / n for hits, n in (rate(incident, recounted=False), rate(quiet, recounted=False))]
     assert shares[0] < 0.6 * shares[1]
-
-
-def test_conversion_of_shoppers():
-    data = DataSet("online_shoppers_intention", "sessions.csv.gz")
-    told: Counter[tuple[str | None, str | None, bool]] = Counter()
-    for number, row in enumerate(data.rows):
-        common = {"site": "shop", "visitor": f"v{number}", "segment": row["VisitorType"], "channel": row["TrafficType"]}
-        events: list[e.Event] = [e.PageViewed(id=f"v{number}", at=epoch_ms("2024-01-01"), path="/", **common)]
-        if row["Revenue"].upper() == "TRUE":
-            events.append(e.OrderCompleted(id=f"o{number}", at=epoch_ms("2024-01-01T12:00:00"), order="o", total_minor=0, currency="EUR", **common))
-        for stated in facts_of(conversions, events):
-            told[(*stated.labels[:2], stated.fact.reached)] += 1
-    assert told.total() == data.expected["sessions"]
-    assert sum(count for (_, _, reached), count in told.items() if reached) == data.expected["conversions"]
-    for place, figures in ((0, data.expected["by_visitor_type"]), (1, data.expected["by_traffic_type"])):
-        for name, figure in figures.items():
-            found = [sum(count for key, count in told.items() if key[place] == name and key[2] >= least) for least in (False, True)]
-            assert found == [figure["sessions"], figure["conversions"]]

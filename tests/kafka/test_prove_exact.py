@@ -23,6 +23,7 @@ def prove(*options: str) -> tuple[int, dict[str, Any], str]:
         [sys.executable, str(ROOT / "benchmarks" / "prove_exact.py"), "--broker-kills=0", "--joins=0", *options],
         capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
+    sys.stderr.write(done.stderr)
     assert done.stdout.strip(), done.stderr
     return done.returncode, json.loads(done.stdout.splitlines()[-1]), done.stderr
 
