@@ -10,13 +10,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
-import yaml
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, for_code
 
 from agents import admin
+from agents.alerting import rule_paths
 from agents.settings import PREFIX, TLS, Settings, SettingsError
 from agents.tail import open_log, partition_counts
+from alerts.rules import RulesError, read_rules
 from streams.panes import AHEAD_OF_RECEIPT
 from streams.sites import SitesError, load_sites
 from streams.topics import EVENT_TOPICS
@@ -66,8 +67,9 @@ async def examine(environ: Mapping[str, str]) -> AsyncIterator[Check]:
         return
     yield check_settings(settings)
     yield check_sites(settings)
-    if (rules := getattr(settings, "rules", None)) is not None:
-        yield check_rules(rules)
+    yield check_rules(settings)
+    async for check in check_alertmanagers(settings):
+        yield check
     try:
         started = time.monotonic()
         await admin.reach(settings)
@@ -140,16 +142,34 @@ def check_sites(settings: Settings) -> Check:
     return Check("sites", "ok", f"{settings.sites}: {', '.join(sites.named) or 'defaults for every site'}")
 
 
-def check_rules(file: str) -> Check:
-    """That the file of rules can be read; `engage rules check` says whether they mean something."""
-    remedy = "Correct the file; `engage rules check` says more."
+def check_rules(settings: Settings) -> Check:
+    """Whether the rules can be put in force; without a setting, those of the product."""
+    paths = rule_paths(settings.rules)
     try:
-        content = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        return Check("rules", "fail", f"{file}: {error}", remedy, fatal=True)
-    if not isinstance(content, dict) or not isinstance(groups := content.get("groups"), list):
-        return Check("rules", "fail", f"{file} has no list of `groups`", remedy, fatal=True)
-    return Check("rules", "ok", f"{file}: {len(groups)} groups")
+        rules = read_rules(paths)
+    except RulesError as error:
+        return Check("rules", "fail", str(error), "Correct the file; `engage rules check` lists every fault.", fatal=True)
+    if not paths:
+        return Check("rules", "warn", f"{PREFIX}RULES is none: nothing is judged", f"Unset {PREFIX}RULES for the rules of the product.")
+    return Check("rules", "ok", f"{len(rules.rules)} rules ({settings.rules or 'those of the product'})")
+
+
+async def check_alertmanagers(settings: Settings) -> AsyncIterator[Check]:
+    """Whether every Alertmanager that is to be told calls itself ready."""
+    for address in (settings.alertmanager or "").split(","):
+        if not address:
+            continue
+        try:
+            code, text = await asyncio.to_thread(_get, f"{address.rstrip('/')}/-/ready")
+        except (OSError, ValueError) as error:
+            yield Check(
+                "alertmanager", "fail", f"{address} does not answer ({error})", f"Start it, or correct {PREFIX}ALERTMANAGER; alerts wait until it is there."
+            )
+            continue
+        ready = code == 200
+        yield Check(
+            "alertmanager", "ok" if ready else "warn", f"{address}: {f'status {code}, ' if not ready else ''}{text}", "" if ready else "Look at its log."
+        )
 
 
 # --- with a broker ---------------------------------------------------------------------------------------------------

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from click.testing import CliRunner, Result
 from msgspec.structs import replace
 
 from agents.__main__ import cli
-from agents.doctor import Check, check_rules, check_settings, check_worker, exit_code, judge_clock
+from agents.doctor import Check, check_alertmanagers, check_rules, check_settings, check_worker, exit_code, judge_clock
 from agents.publishing import Publisher
 from agents.settings import PREFIX, Settings
 from streams.flow import Message
@@ -40,7 +42,7 @@ async def checks(environment: dict[str, str]) -> tuple[int, dict[str, dict[str, 
 async def test_the_embedded_broker_is_all_right_but_keeps_nothing(embedded_topics: Settings) -> None:
     code, found = await checks(variables(embedded_topics))
     assert {name: check["status"] for name, check in found.items()} == {
-        "python": "ok", "aiokafka": "ok", "faust": "ok", "settings": "ok", "sites": "ok", "broker": "ok", "cluster": "warn", "topics": "ok",
+        "python": "ok", "aiokafka": "ok", "faust": "ok", "settings": "ok", "sites": "ok", "rules": "ok", "broker": "ok", "cluster": "warn", "topics": "ok",
         "clock": "ok", "workers": "ok", "worker here": "ok",
     }  # fmt: skip
     assert code == 1, "a warning"
@@ -103,14 +105,27 @@ async def test_a_setting_or_sites_file_that_cannot_be_used_is_2(tmp_path: Path) 
     assert (found["sites"]["status"], found["sites"]["found"]) == ("ok", f"{sites}: shop")
 
 
-def test_rules_that_cannot_be_read(tmp_path: Path) -> None:
+def test_rules_that_cannot_be_used(tmp_path: Path) -> None:
+    assert check_rules(Settings()).status == "ok"
+    assert check_rules(Settings(rules="none")).status == "warn"
     file = tmp_path / "rules.yml"
-    assert check_rules(str(file)).fatal
-    file.write_text("groups: [{name: a}, {name: b}]")
-    assert check_rules(str(file)) == Check("rules", "ok", f"{file}: 2 groups")
-    for text in ("groups: [", "groups: 5", "- a"):
+    for text in ("groups: [", "groups: 5", "- a", "groups: [{name: a, rules: [{alert: B, kpi: page_veiws}]}]"):
         file.write_text(text)
-        assert check_rules(str(file)).status == "fail"
+        check = check_rules(Settings(rules=str(file)))
+        assert (check.status, check.fatal) == ("fail", True)
+        assert str(file) in check.found
+
+
+async def test_an_alertmanager_is_asked_whether_it_is_ready() -> None:
+    async def ready(_: web.Request) -> web.Response:
+        return web.Response(text="OK")
+
+    app = web.Application()
+    app.router.add_get("/-/ready", ready)
+    async with TestServer(app) as server:
+        settings = Settings(alertmanager=f"http://127.0.0.1:{server.port},http://127.0.0.1:1,http://127.0.0.1:{server.port}/elsewhere")
+        found = [check.status async for check in check_alertmanagers(settings)]
+    assert found == ["ok", "fail", "warn"]
 
 
 def test_a_password_in_clear_is_a_warning() -> None:
