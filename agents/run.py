@@ -283,7 +283,7 @@ class _Run:
         with Live(console=self.console, auto_refresh=False) as live:
             while True:
                 await self._look()
-                live.update(self.view.screen(), refresh=True)
+                live.update(self.view.screen(self.console.height), refresh=True)
                 await asyncio.sleep(LOOK_SECONDS)
 
     async def _look(self) -> Any:

@@ -3,12 +3,14 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import islice
 from typing import Any, Final
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from streams.aggregates import Quantile
 from streams.kpis import KPIS
 from streams.panes import DAY, HOUR, MINUTE
 
@@ -40,6 +42,7 @@ SITES_SHOWN: Final = 3
 ALERTS_SHOWN: Final = 5
 STYLES: Final = {"page": "bold red", "ticket": "yellow", "info": "cyan"}
 UNITS: Final = {kpi.name: kpi.unit for kpi in KPIS}
+QUANTILES: Final = frozenset(kpi.name for kpi in KPIS if isinstance(kpi.value, Quantile))
 STATES: Final = {"ok": "ok", "no_data": "no data", "insufficient_data": "too few"}
 
 ReadingKey = tuple[str, str, int]
@@ -124,12 +127,17 @@ class View:
             self.transitions.append((alert["rule"], alert["state"]))
         self.alerts[alert["id"]] = alert
 
-    def usual(self, site: str, kpi: str, length: int) -> Shown | None:
-        """What the measure says of the last 24 hours, for counts of a part of them as long as the window."""
-        day = self.readings.get((site, kpi, DAY))
-        if day is None or day.value is None or length >= DAY:
+    def usual(self, site: str, kpi: str, length: int) -> float | None:
+        """What the measure says of the rest of the last 24 hours, for counts of a part of them as long as the window; None where there is no rest."""
+        day, now = self.readings.get((site, kpi, DAY)), self.readings.get((site, kpi, length))
+        if day is None or now is None or day.value is None or length >= DAY:
             return None
-        return replace(day, value=day.value * length / DAY) if UNITS[kpi] == "count" else day
+        if UNITS[kpi] == "count":
+            return (day.value - (now.value or 0)) * length / (DAY - length)
+        if now.value is None or kpi in QUANTILES:
+            return day.value
+        rest = day.n - now.n
+        return (day.value * day.n - now.value * now.n) / rest if rest > 0 else None
 
     def accounting(self) -> str:
         """Where every event went."""
@@ -161,40 +169,36 @@ class View:
             if fires:
                 yield Text(f"    {alert['annotations'].get('description', '')}", style="dim")
 
-    def screen(self) -> RenderableType:
-        """For a terminal."""
-        table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-        for title, justify in (
-            ("site", "left"),
-            ("measure", "left"),
-            ("value", "right"),
-            ("usual", "right"),
-            ("n", "right"),
-            ("window", "left"),
-            ("state", "left"),
-        ):
-            table.add_column(title, justify=justify)  # type: ignore[arg-type]
-        for site, kpi, length, shown in self.top():
-            style = "" if shown.state == "ok" else "dim"
-            usual = self.usual(site, kpi, length)
-            before = "" if usual is None else formatted(kpi, usual)
-            table.add_row(site, kpi, formatted(kpi, shown), before, f"{shown.n:,}", window(length), STATES.get(shown.state, shown.state), style=style)
-        if not table.row_count:
-            table.add_row("", "waiting for the first measures", "", "", "", "", "", style="dim")
+    def screen(self, height: int = 1_000) -> RenderableType:
+        """For a terminal with so many lines: what fires stands above the measures, which take what is left."""
         wrong = self.status.unaccounted != 0
-        return Group(
+        above = [
             Text(f"broker   {self.broker} (embedded)", style="dim"),
             Text(f"metrics  {self.metrics}", style="dim"),
             Text(KEEPS_NOTHING, style="yellow"),
             Text(""),
-            table,
+            Text(self.rates()),
+            Text(self.accounting(), style="bold red" if wrong else ""),
             Text(""),
             *(self._alert_lines() if self.alerts else [Text("no alerts", style="dim")]),
             Text(""),
-            Text(self.rates()),
-            Text(self.accounting(), style="bold red" if wrong else ""),
-            Text("Ctrl-C ends it.", style="dim"),
-        )
+        ]
+        return Group(*above, self._table(max(3, height - len(above) - len(self.alerts) - 4)), Text("Ctrl-C ends it.", style="dim"))
+
+    def _table(self, rows: int) -> Table:
+        """The first rows of the measures."""
+        table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+        columns = (("site", "left"), ("measure", "left"), ("value", "right"), ("usual", "right"), ("n", "right"), ("window", "left"), ("state", "left"))
+        for title, justify in columns:
+            table.add_column(title, justify=justify)  # type: ignore[arg-type]
+        for site, kpi, length, shown in islice(self.top(), rows):
+            style = "" if shown.state == "ok" else "dim"
+            usual = self.usual(site, kpi, length)
+            before = "" if usual is None else formatted(kpi, replace(shown, value=usual))
+            table.add_row(site, kpi, formatted(kpi, shown), before, f"{shown.n:,}", window(length), STATES.get(shown.state, shown.state), style=style)
+        if not table.row_count:
+            table.add_row("", "waiting for the first measures", "", "", "", "", "", style="dim")
+        return table
 
 
 def length_of(bounds: Mapping[str, str]) -> int:

@@ -1,5 +1,6 @@
 """`engage run` as a person starts it: measures on the screen, an exact account at the end, and nothing left behind."""
 
+import io
 import json
 import os
 import re
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from agents.settings import PREFIX
 from agents.view import KEEPS_NOTHING, Shown, Status, View, formatted
@@ -115,12 +117,18 @@ def test_the_view_tells_totals_and_accounts() -> None:
     assert list(view.top()) == [("shop", "page_views", HOUR, Shown(7, 7, "ok"))]
     assert view.line().endswith("page_views[1 h]=7")
     day = {"start": "2026-01-01T00:00:00Z", "end": "2026-01-02T00:00:00Z"}
-    view.take({"site": "shop", "readings": [reading | {"dimensions": {}, "window": day, "value": 48, "n": 48}]})
-    assert view.usual("shop", "page_views", HOUR) == Shown(2.0, 48, "ok"), "an hour's part of the last 24"
+    view.take({"site": "shop", "readings": [reading | {"dimensions": {}, "window": day, "value": 53, "n": 53}]})
+    assert view.usual("shop", "page_views", HOUR) == 2.0, "an hour's part of the other 23"
+    for length, value, n in ((hour, 0.5, 10), (day, 0.3, 50)):
+        view.take({"site": "shop", "readings": [reading | {"kpi": "bounce_rate", "dimensions": {}, "window": length, "value": value, "n": n}]})
+    assert view.usual("shop", "bounce_rate", HOUR) == pytest.approx(10 / 40), "of the other sessions"
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(view.screen(height=14))
+    assert "page_views" in console.export_text()
     hour["end"] = "2026-01-01T00:07:00Z"
     view.take(message)
     assert view.readings["shop", "page_views", 7 * MINUTE].n == 7
-    assert len(list(view.top())) == 1  # no window that is shown
+    assert len(list(view.top())) == 2  # no window that is shown
 
 
 def test_the_view_says_what_fires_and_what_is_over() -> None:
