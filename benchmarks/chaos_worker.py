@@ -7,10 +7,12 @@ import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from uuid import uuid4
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from agents.app import create_app, run_worker
+from agents import app as worker
+from agents.publishing import FencedWriter, Identity
 from agents.settings import Settings
 from streams.partition import Partition
 
@@ -26,11 +28,21 @@ class Forgetful(Partition):
         self.offsets = {topic: offset - REPEATED for topic, offset in self.offsets.items() if offset >= REPEATED}
 
 
+class Unfenced(FencedWriter):
+    """Takes a partition under a name of its own, so that the broker refuses nobody who held it before. `fence=False` is not enough for that:
+    it only keeps the worker from using the fence as a proof; a real broker raises the epoch of a known name all the same."""
+
+    async def _new_identity(self, transactional_id: str) -> Identity:
+        return await super()._new_identity(f"{transactional_id}-{uuid4()}")
+
+
 def main() -> int:
     settings = Settings.from_env(os.environ)
+    fence = not os.environ.get("PROVE_NO_FENCE")
+    if not fence:
+        worker.FencedWriter = Unfenced  # type: ignore[attr-defined]
     state = Forgetful if os.environ.get("PROVE_NO_STAMP_CHECK") else Partition
-    app = create_app(settings, lambda partition: state(partition, settings.partitions), fence=not os.environ.get("PROVE_NO_FENCE"))
-    return run_worker(app)
+    return worker.run_worker(worker.create_app(settings, lambda partition: state(partition, settings.partitions), fence=fence))
 
 
 if __name__ == "__main__":

@@ -46,7 +46,6 @@ START = int(datetime(2025, 2, 28, 6, tzinfo=UTC).timestamp()) * 1000
 """Event time of the first event: the run crosses the end of a month and of a week."""
 RUN_DAYS = 2.9
 SESSION_TIMEOUT = 5.0
-CATCH_UP_SECONDS = 90.0
 COMPACTED_OFTEN = {"segment.ms": "10000", "min.cleanable.dirty.ratio": "0.01", "max.compaction.lag.ms": "20000"}
 
 
@@ -76,6 +75,13 @@ WORDS = (
     ("The shoes are great", "I hate the sole", "Delivery was on Tuesday", "Comfortable, but they run small", "NOT good at all", "Love these", "It is a box"),
     ("!", ".", " and the colour is nice.", ", which is terrible!!", " :)", " - would not buy again.", " 😍"),
 )
+VISITS = {
+    "page_viewed": 58, "goal_reached": 6, "order_completed": 5, "order_refunded": 3, "page_left": 7, "product_viewed": 2, "product_added": 5,
+    "product_removed": 3, "checkout_started": 2, "checkout_step_completed": 1, "payment_failed": 1, "media_played": 3, "file_downloaded": 1,
+}  # fmt: skip
+"""What happens on the website, and how often."""
+LATE = ((0.01, 2 * HOUR), (0.0125, 26 * HOUR + 10 * MINUTE), (0.015, 27 * HOUR), (0.02, 9 * DAY), (0.021, 401 * DAY))
+"""Below which share of a die an event is how much behind."""
 MALFORMED: tuple[tuple[str, bytes | None], ...] = (
     ("empty", b""), ("empty", None), ("empty", b"  \n"), ("not_utf8", b'{"type": "\xff\xfe"}'), ("not_json", b"{not json"), ("wrong_type", b"[1, 2]"),
     ("missing_field", b'{"id": "x", "site": "shop"}'), ("unknown_type", b'{"type": "page_seen", "id": "x"}'), ("too_large", b'"' + b"x" * 40_000 + b'"'),
@@ -104,6 +110,14 @@ class Producer:
         self.former: list[tuple[str, str, int]] = []
         self.number = 0
         self.reviews: list[dict[str, Any]] = []
+        self.steps: Counter[str] = Counter()
+        """How far subjects are in the funnel."""
+        self.orders: list[dict[str, Any]] = []
+        self.tickets: list[dict[str, Any]] = []
+        self.messages: list[dict[str, Any]] = []
+        """Who and what may be spoken of again: some before it was heard of first."""
+        self.totals: Counter[str] = Counter()
+        """Impressions of posts and followers of networks so far."""
 
     def plan(self) -> Plan:
         first = [self.pack("customers", event) for event in self.settle_consent()]
@@ -167,7 +181,7 @@ class Producer:
         self.number_of_event = getattr(self, "number_of_event", 0) + 1
         site, field, number = self.person()
         at, dice = now + rnd.randrange(-90_000, 90_000), rnd.random()
-        delay = 2 * HOUR if dice < 0.01 else 27 * HOUR if dice < 0.015 else 9 * DAY if dice < 0.02 else 401 * DAY if dice < 0.021 else 0
+        delay = next((behind for share, behind in LATE if dice < share), 0)
         event: dict[str, Any] = {"id": f"{rnd.randrange(16**8):08x}{self.number_of_event}", "site": site, field: f"k{number}", "at": at - delay}
         if rnd.random() < 0.02:
             event["user_agent"] = rnd.choice(sorted(BOTS))
@@ -184,52 +198,117 @@ class Producer:
         if kind < 0.8:
             if rnd.random() < 0.1 and not delay:
                 event["segment"] = SEGMENTS[number % 3] if at < START + 1.5 * DAY else SEGMENTS[(number + 1) % 3]
-            return "website", event | self.visit(rnd)
+            return "website", self.visit(rnd, event)
         if kind < 0.88:
-            return "social", event | self.post(rnd, event)
+            return "social", self.post(rnd, event)
         if kind < 0.96:
             return "reviews", self.voice(rnd, event)
-        return "customers", event | rnd.choice(
-            [{"type": "signed_up", "plan": "free"}, {"type": "message_opened", "message": "m1", "campaign": "spring", "medium": "email"}]
-        )
+        return "customers", self.letter(rnd, event)
 
-    def visit(self, rnd: random.Random) -> dict[str, Any]:
-        extra: dict[str, Any] = {"channel": rnd.choice(CHANNELS)} if rnd.random() < 0.6 else {}
-        dice = rnd.random()
-        if dice < 0.65:
-            referrer, medium = rnd.choice(list(SOURCES))
-            extra |= {"type": "page_viewed", "path": rnd.choice(PATHS)}
-            if referrer:
-                extra["referrer"] = referrer
-            if medium:
-                extra["campaign"] = {"source": "s", "medium": medium}
-            return extra
-        if dice < 0.75:
-            return extra | {"type": "goal_reached", "goal": "newsletter"}
-        if dice < 0.8:
-            return extra | {"type": "order_completed", "order": f"o{rnd.randrange(10**9)}", "total_minor": rnd.randrange(10_000), "currency": "EUR"}
-        if dice < 0.82:
-            return extra | {"type": "order_refunded", "order": f"o{rnd.randrange(10**9)}", "amount_minor": 100, "currency": "EUR"}
-        if dice < 0.9:
-            return extra | {"type": "page_left", "path": rnd.choice(PATHS), "engaged_seconds": rnd.randrange(300), "scroll_ratio": 0.5}
-        return extra | {"type": "product_added", "product": "trail-7", "quantity": 1}
+    def known(self, event: dict[str, Any], things: list[dict[str, Any]], chance: float, new: dict[str, Any]) -> dict[str, Any]:
+        """The event about one of the last things spoken of, with its subject, or about a new one."""
+        if things and self.random.random() < chance:
+            event = {name: value for name, value in event.items() if name not in ("customer", "visitor")}
+            return event | self.random.choice(things[-100:])
+        things.append({name: event[name] for name in ("site", "customer", "visitor") if name in event} | new)
+        return event | new
+
+    def visit(self, rnd: random.Random, event: dict[str, Any]) -> dict[str, Any]:
+        kind = rnd.choices(list(VISITS), list(VISITS.values()))[0]
+        if rnd.random() < 0.2:  # as people do who come to buy
+            who = f"{event['site']}/{recount.subject_of(event | {'type': kind})}"
+            kind = recount.FUNNEL[self.steps[who] % len(recount.FUNNEL)]
+            self.steps[who] += 1
+        event = event | {"type": kind}
+        if rnd.random() < 0.6:
+            event["channel"] = rnd.choice(CHANNELS)
+        if kind in recount.CART_EVENTS and kind != "payment_failed" and rnd.random() < 0.3:
+            event["cart"] = rnd.choice(("a", "b"))
+        match kind:
+            case "page_viewed":
+                referrer, medium = rnd.choice(list(SOURCES))
+                event["path"] = rnd.choice(PATHS)
+                if referrer:
+                    event["referrer"] = referrer
+                if medium:
+                    event["campaign"] = {"source": "s", "medium": medium}
+            case "goal_reached":
+                event["goal"] = "newsletter"
+            case "order_completed" | "order_refunded":
+                event = self.order(rnd, event)
+            case "page_left":
+                event |= {"path": rnd.choice(PATHS), "engaged_seconds": rnd.randrange(3_000) / 10}
+                event |= rnd.choice(({}, {"scroll_ratio": rnd.randrange(101) / 100}))
+                event |= rnd.choice(({}, {"view": f"v{event['at'] // HOUR}"}))
+            case "product_viewed":
+                event["product"] = "trail-7"
+            case "product_added" | "product_removed":
+                event |= {"product": rnd.choice(("trail-7", "road-2")), "quantity": rnd.randrange(1, 4)}
+            case "media_played":
+                event |= {"media": "film", "play": f"y{event['at'] // HOUR}", "state": rnd.choice(("started", "progress", "progress", "completed"))}
+                event |= {"position_seconds": rnd.randrange(601), "length_seconds": 600}
+            case "file_downloaded":
+                event |= {"file": "size chart", "category": rnd.choice(("guides", "manuals"))}
+        return event
+
+    def order(self, rnd: random.Random, event: dict[str, Any]) -> dict[str, Any]:
+        """Some orders are told twice, some refunds before their order, some in another currency, some beyond the total."""
+        new = {"order": f"o{rnd.randrange(10**9)}", "total_minor": rnd.randrange(10_000), "currency": rnd.choice(("EUR", "EUR", "CHF"))}
+        if event["type"] == "order_completed":
+            return self.known(event, self.orders, 0.15, new)
+        event = self.known(event, self.orders, 0.8, new)
+        event["amount_minor"] = round(event.pop("total_minor") * rnd.choice((0.2, 0.6, 1)))
+        return event if rnd.random() < 0.9 else event | {"currency": "USD"}
 
     def post(self, rnd: random.Random, event: dict[str, Any]) -> dict[str, Any]:
-        extra = {"network": rnd.choice(("mastodon", "bluesky")), "text": "".join(rnd.choice(words) for words in WORDS)}
-        if rnd.random() < 0.7:
+        event = event | {"network": rnd.choice(("mastodon", "bluesky"))}
+        text, dice = "".join(rnd.choice(words) for words in WORDS), rnd.random()
+        if dice < 0.6:
             for field in ("customer", "visitor"):  # keyed by its author
                 event.pop(field, None)
-            extra |= {"type": "mention_posted", "post": f"p{rnd.randrange(10**9)}", "author": f"a{rnd.randrange(500)}"}
+            event |= {"type": "mention_posted", "post": f"p{rnd.randrange(10**9)}", "author": f"a{rnd.randrange(500)}", "text": text}
             if rnd.random() < 0.1:
-                extra["brand"] = "Somebody Else"
+                event["brand"] = "Somebody Else"
             if rnd.random() < 0.3:
-                extra["language"] = rnd.choice(("en", "en-GB", "de", "pt_BR"))
-            return extra
-        return extra | {"type": "interaction_made", "kind": "comment", "author": "someone"}
+                event["language"] = rnd.choice(("en", "en-GB", "de", "pt_BR"))
+            return event
+        if rnd.random() < 0.5 and dice < 0.95:
+            event["category"] = rnd.choice(("news", "tips"))
+        if dice < 0.85:
+            kind = rnd.choice(("like", "comment", "share", "follow", "unfollow", "save", "click"))
+            return event | {"type": "interaction_made", "kind": kind, "author": "someone"} | ({"text": text} if kind == "comment" else {})
+        if dice < 0.95:
+            event |= {"type": "post_published", "post": f"p{rnd.randrange(30)}"}
+            if rnd.random() < 0.8:
+                name = f"{event['site']}/{event['network']}/{event['post']}"
+                self.totals[name] += rnd.randrange(-5, 100)
+                event |= {"type": "post_measured", "impressions": max(0, self.totals[name])}
+            return event
+        name = f"{event['site']}/{event['network']}"
+        self.totals[name] += rnd.randrange(-3, 10)
+        return event | {"type": "audience_measured", "followers": 1_000 + self.totals[name]}
+
+    def letter(self, rnd: random.Random, event: dict[str, Any]) -> dict[str, Any]:
+        if rnd.random() < 0.1:
+            return event | {"type": "signed_up", "plan": "free"}
+        kind = rnd.choice(("sent", "sent", "delivered", "opened", "opened", "clicked", "bounced", "unsubscribed", "complained"))
+        new = {"message": f"m{rnd.randrange(50)}", "campaign": rnd.choice(("spring", "welcome")), "medium": rnd.choice(("email", "email", "sms"))}
+        return self.known(event, self.messages, 0.1 if kind == "sent" else 0.9, new) | {"type": f"message_{kind}"}
 
     def voice(self, rnd: random.Random, event: dict[str, Any]) -> dict[str, Any]:
         text = "".join(rnd.choice(words) for words in WORDS)
-        if rnd.random() < 0.25:
+        dice = rnd.random()
+        if dice < 0.3:
+            kind = rnd.choice(("opened", "answered", "resolved"))
+            event = self.known(event, self.tickets, 0.1 if kind == "opened" else 0.9, {"ticket": f"t{rnd.randrange(10**9)}"}) | {"type": f"ticket_{kind}"}
+            if kind == "opened" and rnd.random() < 0.5:
+                event["text"] = text
+            if kind == "answered" and rnd.random() < 0.6:
+                event["by"] = rnd.choice(("agent", "community", "self"))
+            if rnd.random() < 0.6:
+                event["channel"] = rnd.choice(CHANNELS)
+            return event
+        if dice < 0.45:
             return event | {"type": "survey_answered", "survey": "csat", "score": rnd.randrange(1, 6), "comment": text}
         edit = rnd.choice(self.reviews[-300:]) if self.reviews and rnd.random() < 0.3 else None
         for field in ("customer", "visitor"):
@@ -275,7 +354,7 @@ class Run:
             broker=self.kafka.address, app_id="prove", topic_prefix="prove.", partitions=self.options.partitions, session_timeout=SESSION_TIMEOUT, heartbeat=1.0
         )
         self.connection = self.settings.client_kwargs()
-        admin.TOPICS = tuple(t._replace(config={**t.config, **COMPACTED_OFTEN}) if t.name == "state" else t for t in admin.TOPICS)  # type: ignore[attr-defined]
+        admin.TOPICS = tuple(t._replace(config={**t.config, **COMPACTED_OFTEN}) if t.name == "state" else t for t in admin.TOPICS)  # type: ignore[assignment,attr-defined]
         await admin.create_topics(self.settings)
         supervisor = asyncio.create_task(self.supervise())
         try:
@@ -284,7 +363,8 @@ class Run:
             )
             await self.producer.start()
             await self.send(self.plan.first)
-            self.start(0), self.start(1)
+            self.start(0)
+            self.start(1)
             say(f"Kafka on {self.kafka.address}; {len(self.plan.first)} changes of consent first")
             await self.until_read(self.plan.first)
             chaos = self.actions()
@@ -314,7 +394,7 @@ class Run:
             "ENGAGE_BROKER": s.broker, "ENGAGE_APP_ID": s.app_id, "ENGAGE_TOPIC_PREFIX": s.topic_prefix, "ENGAGE_PARTITIONS": str(s.partitions),
             "ENGAGE_HTTP_PORT": "0", "ENGAGE_SESSION_TIMEOUT": str(s.session_timeout), "ENGAGE_HEARTBEAT": str(s.heartbeat),
             "ENGAGE_INSTANCE_ID": "prove-0" if number == 0 else "", "PROVE_NO_FENCE": "1" if self.options.no_fence else "",
-            "PROVE_NO_STAMP_CHECK": "1" if self.options.no_stamp_check else "",
+            "PROVE_NO_STAMP_CHECK": "1" if self.options.no_stamp_check else "", "ENGAGE_FLUSH_SECONDS": str(self.options.flush_seconds),
         }  # fmt: skip
         with (self.directory / f"worker{number}.log").open("ab") as log:
             self.workers[number] = subprocess.Popen([sys.executable, str(HERE / "chaos_worker.py")], env=environment, stdout=log, stderr=log, cwd=ROOT)
@@ -345,7 +425,7 @@ class Run:
     def actions(self) -> list[tuple[str, float]]:
         """Names of methods and about how many seconds each takes."""
         o = self.options
-        chaos = [("kill", 3.5)] * o.kills + [("pause", SESSION_TIMEOUT + 6)] * o.stops + [("join", 7.0)] * o.joins
+        chaos = [("kill", 3.5)] * o.kills + [("pause", o.pause_seconds + 4)] * o.stops + [("join", 7.0)] * o.joins
         self.random.shuffle(chaos)
         for number in range(o.broker_kills):
             chaos.insert((number + 1) * len(chaos) // (o.broker_kills + 1), ("kill_broker", 12.0))
@@ -366,7 +446,7 @@ class Run:
         process = self.pick()
         if process.poll() is None:
             process.send_signal(signal.SIGSTOP)
-            await asyncio.sleep(SESSION_TIMEOUT + 1.5 + self.random.random())
+            await asyncio.sleep(self.options.pause_seconds - 0.5 + self.random.random())
             process.send_signal(signal.SIGCONT)
         self.done["stops"] += 1
         await asyncio.sleep(2 + 3 * self.random.random())
@@ -400,8 +480,8 @@ class Run:
 
     async def send(self, events: list[tuple[Sent, bytes]]) -> None:
         by_log: dict[tuple[str, int], list[tuple[Sent, bytes]]] = defaultdict(list)
-        for event in events:
-            by_log[event[0].topic, event[0].partition].append(event)
+        for event, key in events:
+            by_log[event.topic, event.partition].append((event, key))
         sent = []
         for (topic, partition), log in by_log.items():
             batch = self.producer.create_batch()
@@ -416,7 +496,7 @@ class Run:
     async def until_read(self, events: list[tuple[Sent, bytes]]) -> None:
         """Until the stamps cover these events and all partials; after a while the run goes on and what is missing is counted as lost."""
         wanted = Counter((event.partition, event.topic) for event, _ in events)
-        deadline, calm = time.monotonic() + CATCH_UP_SECONDS, 0
+        deadline, calm = time.monotonic() + self.options.catch_up_seconds, 0
         while calm < 2:
             rows = await self.read_state()
             stamps = {partition: msgspec.msgpack.decode(found[b"@"])["offsets"] if b"@" in found else {} for partition, found in rows.items()}
@@ -490,12 +570,49 @@ class Run:
         return {
             "events": total["received"], "kills": self.done["kills"], "stops": self.done["stops"], "broker_kills": self.done["broker_kills"],
             "joins": self.done["joins"], "lost": verdict.lost, "double": verdict.double, "torn": verdict.torn, "wrong_rows": verdict.wrong_rows,
-            "unaccounted": verdict.unaccounted, "compared": dict(verdict.compared), "seed": self.options.seed,
+            "unaccounted": verdict.unaccounted, "compared": dict(verdict.compared), "ended": dict(self.exits), "seed": self.options.seed,
             "versions": {"python": platform.python_version()} | {name: version(name) for name in ("faust-streaming", "aiokafka", "vaderSentiment")},
         }  # fmt: skip
 
 
 # --- the comparison --------------------------------------------------------------------------------------------------
+
+
+READ: dict[str, tuple[str, str, str | None]] = {
+    "page_views": ("page_view", "page_views.0", None), "sessions": ("session", "sessions.0", None), "reviews": ("review", "reviews.0", None),
+    "mentions": ("mention", "mentions.0", None), "daily_visitors": ("daily_visitor", "daily_visitors.0", None), "orders": ("order", "orders.0", None),
+    "tickets": ("ticket", "tickets.0", None), "interactions": ("engagement", "interactions.0", None), "downloads": ("download", "downloads.0", None),
+    "payment_failures": ("payment_failure", "payment_failures.0", None),
+}  # fmt: skip
+SHARES = {
+    "bounce_rate": "session", "negative_share": "text", "cart_abandonment": "cart", "checkout_abandonment": "checkout",
+    "session_conversion_rate": "session_goal", "visitor_conversion_rate": "conversion", "funnel_completion_rate": "funnel_entry",
+    "funnel_step_rate": "funnel_step",
+}  # fmt: skip
+READ |= {kpi: (fact, f"{kpi}.1", f"{kpi}.0") for kpi, fact in SHARES.items()}
+"""Measures of which readings are compared: fact, slot, and the slot it is divided by."""
+Series = tuple[Any, ...]
+"""(measure, site, dimensions, length, whether it may be a calendar day)."""
+
+
+def last_readings(messages: list[dict[str, Any]]) -> dict[Series, tuple[int, int, dict[str, Any]]]:
+    """The last reading of each series and length, with start and end of its window."""
+    last: dict[Series, tuple[int, int, dict[str, Any]]] = {}
+    for message in messages:
+        for reading in message["readings"]:
+            if reading["kpi"] not in READ:
+                continue
+            start, end = (recount.millis(reading["window"][side]) for side in ("start", "end"))
+            key = (
+                reading["kpi"],
+                reading["site"],
+                tuple(reading["dimensions"].items()),
+                end - start,
+                end - start == DAY and end % DAY == 0 and QUARTER not in recount.KEPT[READ[reading["kpi"]][0]].sizes,
+            )
+            if key not in last or end >= last[key][1]:
+                last[key] = (start, end, reading)
+    return last
 
 
 class Verdict:
@@ -533,6 +650,9 @@ class Verdict:
             for topic in EVENT_TOPICS:
                 want, got = self.want.counts[partition, topic], Counter(counted.get(topic, {}))
                 self.compared["accounts"] += 1
+                least, most = self.want.unjoined.get((partition, topic), (0, 0))
+                if not least <= got.pop("flag.unjoined", 0) <= most:
+                    self.wrong("unjoined", f"{topic}[{partition}]", f"{least} to {most}", counted.get(topic, {}).get("flag.unjoined"))
                 for name in want | got:
                     self.weigh(want[name], got[name])
                 if want != got:
@@ -575,6 +695,8 @@ class Verdict:
             "seen": (field("seen"), field("seen_id")),
             "erased": field("erased"),
             "consent": [tuple(change) for change in field("consent") or ()],
+            "orders": [(at, event, order) for at, event, _, order, *_ in field("notes").get("orders", ())],
+            "tickets": [(at, event, ticket) for at, event, _, ticket, *_ in field("notes").get("tickets", ())],
         }
 
     def slots(self, fact: str, cell: list[Any]) -> Slots:
@@ -604,19 +726,24 @@ class Verdict:
         if not right:
             self.wrong(what, key, want, got)
 
+    def knows(self, fact: str, grouping: str) -> bool:
+        if fact in recount.KEPT and tuple(grouping.split(",")) in recount.KEPT[fact].groupings:
+            return True
+        self.unknown.add(f"{fact} by {grouping}")
+        return False
+
     def judge_panes(self) -> None:
         for partition, found in self.rows.items():
             for key, value in found.items():
                 if key[:1] == b"p":
                     fact, size, grouping, *rest = msgspec.json.decode(key[1:])
-                    if fact not in recount.GROUPINGS or tuple(grouping.split(",")) not in recount.GROUPINGS[fact]:
-                        self.unknown.add(f"{fact} by {grouping}")
+                    if not self.knows(fact, grouping):
                         continue
                     self.got_panes[partition][fact, size, grouping, *rest] = self.slots(fact, msgspec.msgpack.decode(value, strict=False, type=list[Any])[1])
             got = self.got_panes[partition]
             for pane in got.keys() | self.want.panes[partition].keys():
                 fact, size, _, _, start = pane[:5]
-                keep = recount.GRACE[size] + recount.LOOK_BACK.get(fact, 0)
+                keep = recount.GRACE[size] + recount.KEPT[fact].look_back
                 expired = start + size <= self.want.newest_watermark(partition, fact) - keep
                 self.judge_row("panes", pane, self.want.panes[partition].get(pane, {}), got.get(pane), expired)
             self.judge_relations(partition)
@@ -630,7 +757,7 @@ class Verdict:
                 length = session["end"] - session["start"]
                 engaged = int(session["pages"] >= 2 or session["key_events"] > 0 or length > 10_000)
                 labels = recount.session_labels(session)
-                for grouping in recount.GROUPINGS["session"]:
+                for grouping in recount.KEPT["session"].groupings:
                     key = ("session", QUARTER, ",".join(grouping), site, session["start"] - session["start"] % QUARTER, *(labels[name] for name in grouping))
                     recount.add(sums.setdefault(key, {}), recount.session_slots(session["pages"], length, engaged))
         for key in sums.keys() | {key for key in self.got_panes[partition] if key[0] == "session" and key[4] >= since}:
@@ -642,15 +769,16 @@ class Verdict:
                 self.show("torn", key, want, got)
 
     def judge_rollups(self) -> None:
-        total, got = self.want.total(), {}
-        newest = {fact: max(self.want.newest_watermark(partition, fact) for partition in self.rows) for fact in recount.GROUPINGS}
+        total = self.want.total()
+        got: dict[PaneKey, Slots] = {}
+        newest = {fact: max(self.want.newest_watermark(partition, fact) for partition in self.rows) for fact in recount.KEPT}
         for found in self.rows.values():
             for key, value in found.items():
                 if key[:1] != b"r":
                     continue
                 site, fact, size, grouping, *rest = msgspec.json.decode(key[1:])
                 pane = (fact, size, grouping, site, *rest)
-                if fact not in recount.GROUPINGS or tuple(grouping.split(",")) not in recount.GROUPINGS[fact]:
+                if not self.knows(fact, grouping):
                     continue
                 parts = msgspec.msgpack.decode(value, strict=False, type=dict[int, Any])
                 if pane in got:
@@ -668,39 +796,27 @@ class Verdict:
 
     def judge_readings(self, messages: list[dict[str, Any]]) -> None:
         """The last reading of every series and length against the same window of the recount."""
-        values = {
-            "page_views": ("page_view", "page_views.0", None), "sessions": ("session", "sessions.0", None), "reviews": ("review", "reviews.0", None),
-            "bounce_rate": ("session", "bounce_rate.1", "bounce_rate.0"), "negative_share": ("text", "negative_share.1", "negative_share.0"),
-            "mentions": ("mention", "mentions.0", None), "daily_visitors": ("daily_visitor", "daily_visitors.0", None),
-        }  # fmt: skip
-        last: dict[tuple[Any, ...], tuple[int, int, dict[str, Any]]] = {}
-        for message in messages:
-            for reading in message["readings"]:
-                if reading["kpi"] not in values:
-                    continue
-                start, end = (recount.millis(reading["window"][side]) for side in ("start", "end"))
-                key = (
-                    reading["kpi"],
-                    reading["site"],
-                    tuple(reading["dimensions"].items()),
-                    end - start,
-                    end - start == DAY and end % DAY == 0 and "session" not in values[reading["kpi"]][0],
-                )
-                if key not in last or end >= last[key][1]:
-                    last[key] = (start, end, reading)
+        last = last_readings(messages)
+        reached: dict[tuple[Any, ...], int] = {}
+        for (kpi, site, _, *clock), (_, end, _) in last.items():
+            reached[kpi, site, *clock] = max(end, reached.get((kpi, site, *clock), 0))
         total = self.want.total()
         series: dict[tuple[Any, ...], list[tuple[int, Slots]]] = defaultdict(list)
         for (fact, size, grouping, site, pane, *labels), slots in total.items():
             series[fact, size, site, tuple(zip(grouping.split(","), labels, strict=True))].append((pane, slots))
-            if tuple(grouping.split(",")) == recount.GROUPINGS[fact][0]:
+            if tuple(grouping.split(",")) == recount.KEPT[fact].groupings[0]:
                 series[fact, size, site, ()].append((pane, slots))
         for (kpi, site, dimensions, length, aligned), (start, end, reading) in last.items():
             if not reading["n"]:
                 continue  # a window without facts moves on unannounced
-            fact, above, below = values[kpi]
-            if fact == "session":
+            if end < reached[kpi, site, length, aligned]:
+                self.compared["readings left behind"] += 1  # a new owner does not know that it must announce that nothing is left
+                continue
+            fact, above, below = READ[kpi]
+            kept = recount.KEPT[fact].sizes
+            if QUARTER in kept:
                 sizes = [QUARTER]
-            elif fact.endswith("visitor") or length > DAY:
+            elif kept == (DAY,) or length > DAY:
                 sizes = [DAY]
             else:  # a sliding day that ends at midnight cannot be told from a calendar day
                 sizes = [MINUTE, DAY] if aligned and length == DAY else [MINUTE]
@@ -708,8 +824,8 @@ class Verdict:
             wanted = []
             for size in sizes:
                 panes = [slots for pane, slots in series[fact, size, site, dimensions] if start <= pane < end]
-                hits = sum(slots[above] for slots in panes)
-                n = hits if below is None else sum(slots[below] for slots in panes)
+                hits = sum(slots.get(above, 0) for slots in panes)
+                n = hits if below is None else sum(slots.get(below, 0) for slots in panes)
                 wanted.append((n, None if not n else hits if below is None else hits / n))
             if (reading["n"], reading["value"]) not in wanted:
                 self.wrong("reading", (kpi, site, dimensions, length, start, end), wanted, (reading["n"], reading["value"]))
@@ -720,9 +836,11 @@ def main() -> int:
     for name, default, text in (
         ("kills", 20, "kill -9 of a worker"), ("stops", 10, "pauses of a worker beyond the session timeout"), ("broker-kills", 1, "kill -9 of the broker"),
         ("joins", 2, "third workers that come and go"), ("events", 200_000, "records sent"), ("seed", 1, "of events and chaos"),
-        ("partitions", 4, "of every topic"),
+        ("partitions", 4, "of every topic"), ("catch-up-seconds", 90, "longest wait for the workers at the end"),
     ):  # fmt: skip
         parser.add_argument(f"--{name}", type=int, default=default, help=f"{text} ({default})")
+    parser.add_argument("--pause-seconds", type=float, default=SESSION_TIMEOUT + 2, help=f"how long a pause is; the session timeout is {SESSION_TIMEOUT:g}")
+    parser.add_argument("--flush-seconds", type=float, default=0.25, help="how often workers write what changed")
     parser.add_argument("--no-fence", action="store_true", help="control: paused workers may write when they wake up; the run must fail")
     parser.add_argument("--no-stamp-check", action="store_true", help="control: records before the stamp are applied again; the run must fail")
     parser.add_argument("--keep", action="store_true", help="keep the folder with the broker's data and the workers' logs")

@@ -44,6 +44,11 @@ def wilson(hits: int, n: int, z: float = 1.96) -> tuple[float, float]:
     return min(share, max(0.0, (middle - spread) / scale)), max(share, min(1.0, (middle + spread) / scale))
 
 
+def bounds(hits: int, n: int) -> tuple[float | None, float | None]:
+    """Wilson bounds where `hits` of `n` is a share; none where it is not."""
+    return wilson(hits, n) if 0 <= hits <= n else (None, None)
+
+
 MANTISSA_BITS = 7
 """Buckets keep the 7 leading bits of a value: exact below 128, at most 1.6 % wide above (as in HdrHistogram)."""
 
@@ -100,7 +105,7 @@ class Share(Generic[F]):
         n, hits = slots
         if n <= 0:
             return Result(None, 0, numerator=hits)
-        return Result(hits / n, n, *wilson(hits, n), numerator=hits)
+        return Result(hits / n, n, *bounds(hits, n), numerator=hits)
 
 
 @dataclass(frozen=True)
@@ -152,7 +157,7 @@ class Portion(Generic[F]):
         hits, n = slots[0], whole[0]
         if n <= 0:
             return Result(None, 0, numerator=hits)
-        return Result(hits / n, n, *wilson(hits, n), numerator=hits)
+        return Result(hits / n, n, *bounds(hits, n), numerator=hits)
 
 
 @dataclass(frozen=True)
@@ -189,8 +194,7 @@ class Ratio(Generic[F]):
         top, n = slots
         if n <= 0:
             return Result(None, 0, numerator=top)
-        low, high = wilson(top, n) if 0 <= top <= n else (None, None)
-        return Result(top / n, n, low, high, numerator=top)
+        return Result(top / n, n, *bounds(top, n), numerator=top)
 
 
 @dataclass(frozen=True)

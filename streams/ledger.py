@@ -20,12 +20,15 @@ class Ledger:
         self.rows = PaneRows(sites)
 
     def state(self, site: str, at: int, level: int, labels: tuple[str | None, ...], fact: object, withdraw: bool = False) -> None:
-        """State (or withdraw) a fact in the pane of an instant; one that was too late for minute panes in its day only."""
+        """State (or withdraw) a fact in the pane of an instant; one that was too late for minute panes in its day only, one too late for its
+        quarter hour nowhere."""
         kind = type(fact)
         places = self.rows.fine[kind]
         size = places.finest
         if level != FINE and size is Pane.MINUTE:
             places, size = self.rows.days[kind], Pane.DAY
+        elif level == DAYS_ONLY and size is Pane.QUARTER_HOUR:
+            return
         pane = day_start(at, self.sites[site].zone) if size is Pane.DAY else at - at % size
         (places.withdraw if withdraw else places.state)(self.labels.sets[places.names, site, labels], pane, fact)
 

@@ -143,6 +143,8 @@ class SiteBook:
         """When (monotonic seconds) each source partition's watermark last moved."""
         self.published: dict[tuple[str, tuple[str, ...], tuple[str, ...], Window | str], Reading] = {}
         self.stale = True
+        self.taken_over = False
+        """Whether another owner may have published readings that we do not know: then also what fell to nothing is said once."""
 
     def clock(self, now: float | None) -> tuple[int, int]:
         """Watermark and newest event time at a monotonic instant; without one, nothing is taken for idle.
@@ -235,7 +237,7 @@ class Rollups:
                 continue
             book.read_at = minutes
             changed = [reading for reading in self._news(book, watermark, newest) if _is_news(book, reading)]
-            book.stale = False
+            book.stale = book.taken_over = False
             if changed:
                 messages.append(
                     Message(
@@ -368,6 +370,7 @@ class Rollups:
             if key[:1] == SITE_ROW:
                 book = self.books.setdefault(site := key[2:].decode(), SiteBook(site))
                 book.watermark, book.newest, book.watermarks = msgspec.msgpack.decode(value, type=tuple[int, int, dict[int, int]])
+                book.taken_over = True
             elif key[:1] == ROLLUP_ROW:
                 site, fact, size, grouping, pane, *labels = decode_json(key[1:])
                 family = FAMILY_BY_NAME.get(fact)
@@ -404,7 +407,7 @@ def _is_news(book: SiteBook, reading: Reading) -> bool:
     if last is not None and (last.value, last.n, last.state) == (reading.value, reading.n, reading.state) and (not reading.n or last.window == reading.window):
         return False
     book.published[key] = reading
-    return last is not None or bool(reading.n)
+    return last is not None or bool(reading.n) or book.taken_over
 
 
 def pane_size_of(window: Window, family: Family) -> Pane:

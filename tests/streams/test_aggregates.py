@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.aggregates import Either, Mean, Ratio, Sum, bucket_edge, bucket_of, copy_cell, is_empty, quantile, wilson
+from streams.aggregates import Either, Mean, Ratio, Share, Sum, bucket_edge, bucket_of, copy_cell, is_empty, quantile, wilson
 from streams.engagement import FAMILIES, Family
 from streams.events import FileDownloaded, PageViewed, PaymentFailed
 from streams.facts import DailyVisitor, Mention, MonthlyVisitor, Presence, TextJudged, WeeklyVisitor
@@ -214,3 +214,8 @@ def test_either_says_the_second_only_where_nothing_is_given_for_the_first():
     assert len(growth.slots()) == 5
     assert growth.result([1, 1, 0, 7, 9], []).value == 0
     assert growth.result([0, 0, 0, 7, 9], []) == (9, 7, None, None, None)
+
+
+def test_rows_that_make_no_sense_have_a_value_and_no_bounds():
+    """Hits beyond n come from no log, but must not end a worker."""
+    assert Share(int, bool).result([2, 5], []) == (2.5, 2, None, None, 5)

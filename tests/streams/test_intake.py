@@ -79,6 +79,15 @@ def test_bots_duplicates_and_refused_events_move_the_watermark():
 # --- time ---------------------------------------------------------------------------------------------------------------
 
 
+def test_what_comes_too_late_for_its_quarter_hour_is_counted_in_none():
+    """26 h and 7 min behind: an interaction is counted by quarter hours alone."""
+    like = {"network": "n"}
+    state = intake(event("interaction_made", T0 + D, id="a", **like) | {"kind": "like"})
+    assert verdict(state, event("interaction_made", T0 + D - 26 * H - 7 * M, id="b", **like) | {"kind": "like"}) == {"applied": 1, "flag.partly_late": 1}
+    counted = {key[4] for key in pane_rows(state) if key[0] == "engagement"}
+    assert counted == {T0 + D}
+
+
 def test_an_event_ahead_of_a_receipt_before_1990_is_failed():
     state = intake()
     assert verdict(state, view(T0) | {"received_at": 1}) == {"failed.bad_time": 1}

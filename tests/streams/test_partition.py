@@ -1,9 +1,10 @@
 """One partition: offsets, the stamp, what a flush publishes, and the watermark."""
 
 import msgspec
+import pytest
 
 from streams.partition import ROLLUPS, ROWS_PER_PARTIAL, STAMP, Partition
-from tests.streams.records import T0, D, M, Rec, event, record, view
+from tests.streams.records import T0, D, H, M, Rec, event, record, store, view
 
 
 def test_records_at_or_below_the_last_offset_are_ignored():
@@ -81,3 +82,32 @@ def test_a_topic_of_failures_alone_holds_nothing_back():
     state.apply("website", [record(0, view(T0))])
     state.apply("reviews", [Rec(0, T0, b"nonsense")])
     assert state.watermark() == T0 - 5_000
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_measure_that_fell_to_nothing_is_said_by_a_new_owner_too(restart: bool):
+    state, rows, offsets = Partition(0, 1), {}, [0]
+
+    def flush() -> None:
+        made = state.snapshot()
+        store(rows, made)
+        for message in made.after:
+            if message.topic == ROLLUPS:
+                state.apply(ROLLUPS, [Rec(offsets[0], T0, message.value)])
+                offsets[0] += 1
+
+    state.apply("website", [record(0, view(T0, visitor="a", channel="kiosk"))])
+    state.apply("website", [record(1, view(T0 + 20 * M, visitor="b", channel="web"))])
+    flush()
+    flush()
+    state.tick(1.0)
+    if restart:
+        flush()
+        state = Partition(0, 1)
+        state.load(list(rows.items()))
+    state.apply("website", [record(2, view(T0 + 30 * H, visitor="c", channel="web"))])
+    flush()
+    flush()
+    said = [one for message in state.tick(5.0) for one in msgspec.json.decode(message.value)["readings"]]
+    kiosk = [one["n"] for one in said if one["kpi"] == "sessions" and one["dimensions"].get("channel") == "kiosk"]
+    assert 0 in kiosk

@@ -1,0 +1,44 @@
+"""The worker that `prove_alerts.py` runs for its controls: the product's, but after a restart it has forgotten a kind of rows.
+
+PROVE_FORGET=outbox: what was decided and not yet told. PROVE_FORGET=standings: what fires.
+"""
+
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from agents.alerting import Alerting
+from agents.app import create_app, run_worker
+from agents.settings import Settings
+from alerts.watch import OUTBOX_ROW, STANDING_ROW, Watch
+from streams.sites import Sites
+
+FORGOTTEN = {"outbox": OUTBOX_ROW, "standings": STANDING_ROW}
+
+
+class Forgetful(Watch):
+    """Loads all rows but those."""
+
+    def load(self, rows: Iterable[tuple[bytes, bytes]]) -> None:
+        forgotten = FORGOTTEN[os.environ["PROVE_FORGET"]]
+        super().load((key, value) for key, value in rows if not key.startswith(forgotten))
+
+
+class ForgetfulAlerting(Alerting):
+    def new_state(self, partition: int) -> Watch:
+        watch = super().new_state(partition)
+        return Forgetful(partition, self._settings.partitions, watch.sites, rules=watch.rules, clock=watch.clock, runbooks=watch.runbooks)
+
+
+def main() -> int:
+    settings = Settings.from_env(os.environ)
+    alerting = ForgetfulAlerting(settings, Sites(), lambda: app.engine.states())
+    app = create_app(settings, alerting.new_state, collectors=[alerting], beside=[alerting.deliver])
+    return run_worker(app)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
