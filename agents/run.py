@@ -24,7 +24,6 @@ from rich.console import Console
 from rich.live import Live
 
 from agents import replay
-from agents.alerting import DEFAULT_RULES
 from agents.brokers import BrokerError, EmbeddedBroker
 from agents.settings import PREFIX, SETTINGS, Settings
 from agents.simulate import SimulateError, simulate
@@ -182,7 +181,7 @@ class _Run:
             sites = str(directory / "sites.yml")
         elif sites is not None:
             sites = str(Path(sites).resolve())  # the worker runs elsewhere
-        rules = settings.rules or (f"{DEFAULT_RULES},{DEMO_RULES}" if self.options.file is None else None)
+        rules = settings.rules or (str(DEMO_RULES) if self.options.file is None else None)
         return msgspec.structs.replace(settings, sites=sites, rules=rules, http_port=_free_port(settings.http_host, settings.http_port))
 
     # --- producing ---------------------------------------------------------------------------------------------------

@@ -3,13 +3,14 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from itertools import islice
 from typing import Any, Final
 
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from agents.metrics import window_name
 from streams.aggregates import Quantile
 from streams.kpis import KPIS
 from streams.panes import DAY, HOUR, MINUTE
@@ -19,31 +20,30 @@ VERDICTS: Final = ("applied", "late", "duplicate", "bot", "failed", "refused")
 TOP: Final = (
     ("active_visitors", 5 * MINUTE),
     ("page_views", 5 * MINUTE),
+    ("negative_share", 5 * MINUTE),
+    ("negative_share", HOUR),
+    ("net_sentiment", HOUR),
+    ("mean_rating", HOUR),
+    ("low_rating_share", HOUR),
+    ("mentions", HOUR),
+    ("reviews", HOUR),
+    ("tickets", HOUR),
     ("page_views", HOUR),
     ("sessions", HOUR),
-    ("orders", HOUR),
-    ("session_conversion_rate", HOUR),
-    ("cart_abandonment", HOUR),
-    ("payment_failures", HOUR),
     ("bounce_rate", HOUR),
     ("engagement_rate", HOUR),
     ("pages_per_session", HOUR),
     ("session_duration_median", HOUR),
-    ("mentions", HOUR),
-    ("net_sentiment", HOUR),
-    ("negative_share", 5 * MINUTE),
-    ("negative_share", HOUR),
-    ("reviews", HOUR),
-    ("mean_rating", HOUR),
-    ("low_rating_share", HOUR),
+    ("orders", HOUR),
+    ("cart_abandonment", HOUR),
+    ("payment_failures", HOUR),
 )
 """Measures on the screen, each with the length of its window (ms)."""
-SITES_SHOWN: Final = 3
+SITES_SHOWN: Final = 2
 ALERTS_SHOWN: Final = 5
 STYLES: Final = {"page": "bold red", "ticket": "yellow", "info": "cyan"}
 UNITS: Final = {kpi.name: kpi.unit for kpi in KPIS}
 QUANTILES: Final = frozenset(kpi.name for kpi in KPIS if isinstance(kpi.value, Quantile))
-STATES: Final = {"ok": "ok", "no_data": "no data", "insufficient_data": "too few"}
 
 ReadingKey = tuple[str, str, int]
 """Site, measure, length of the window (ms)."""
@@ -109,10 +109,13 @@ class View:
                 key = (message["site"], reading["kpi"], length_of(reading["window"]))
                 self.readings[key] = Shown(reading["value"], reading["n"], reading["state"])
 
+    def sites(self) -> list[str]:
+        """Those to show, the busiest first."""
+        return sorted({site for site, _, _ in self.readings}, key=lambda site: (-self._size(site), site))[:SITES_SHOWN]
+
     def top(self) -> Iterator[tuple[str, str, int, Shown]]:
         """Site, measure, window and reading of the rows to show."""
-        sites = sorted({site for site, _, _ in self.readings}, key=lambda site: (-self._size(site), site))[:SITES_SHOWN]
-        for site in sites:
+        for site in self.sites():
             for kpi, length in TOP:
                 if (shown := self.readings.get((site, kpi, length))) is not None:
                     yield site, kpi, length, shown
@@ -153,29 +156,30 @@ class View:
 
     def line(self) -> str:
         """For a file or a pipe: one line."""
-        measures = "  ".join(f"{kpi}[{window(length)}]={formatted(kpi, shown)}" for _, kpi, length, shown in self.top() if shown.value is not None)
+        measures = "  ".join(f"{kpi}[{window_name(length)}]={formatted(kpi, shown)}" for _, kpi, length, shown in self.top() if shown.value is not None)
         firing = "".join(f" | FIRING {alert['annotations'].get('summary', alert['rule'])}" for alert in self.firing())
         return f"{self.rates()} | {self.accounting()}{firing} | {measures or 'no measures yet'}"
 
     def firing(self) -> list[Mapping[str, Any]]:
         return [alert for alert in self.alerts.values() if alert["state"] == "firing"]
 
-    def _alert_lines(self) -> Iterator[Text]:
-        """What fires, then what is over, the latest first."""
-        for alert in sorted(self.alerts.values(), key=lambda alert: (alert["state"] == "firing", alert["started"]), reverse=True)[:ALERTS_SHOWN]:
+    def _alert_lines(self) -> Iterator[RenderableType]:
+        """What fires, the gravest first and the latest of these, then what is over; of the first also why."""
+        graver = list(STYLES)[::-1]
+        shown = sorted(self.alerts.values(), key=lambda alert: (alert["state"] == "firing", graver.index(alert["severity"]), alert["started"]), reverse=True)
+        for place, alert in enumerate(shown[:ALERTS_SHOWN]):
             fires = alert["state"] == "firing"
-            style = STYLES.get(alert["severity"], "bold") if fires else "green"
-            yield Text(f"{'▲' if fires else '✓'} {alert['rule']}  {alert['annotations'].get('summary', '')}", style=style)
-            if fires:
-                yield Text(f"    {alert['annotations'].get('description', '')}", style="dim")
+            style = STYLES[alert["severity"]] if fires else "green"
+            yield Text(f"{'▲' if fires else '✓'} {alert['rule']}  {alert['annotations']['summary']}", style=style, no_wrap=True, overflow="ellipsis")
+            if fires and place == 0:
+                yield Padding(Text(alert["annotations"].get("description", ""), style="dim"), (0, 0, 0, 2))
 
     def screen(self, height: int = 1_000) -> RenderableType:
         """For a terminal with so many lines: what fires stands above the measures, which take what is left."""
         wrong = self.status.unaccounted != 0
         above = [
-            Text(f"broker   {self.broker} (embedded)", style="dim"),
-            Text(f"metrics  {self.metrics}", style="dim"),
-            Text(KEEPS_NOTHING, style="yellow"),
+            Text(f"broker {self.broker} (embedded) · metrics {self.metrics}", style="dim"),
+            Text(f"{KEEPS_NOTHING} Ctrl-C ends it.", style="yellow"),
             Text(""),
             Text(self.rates()),
             Text(self.accounting(), style="bold red" if wrong else ""),
@@ -183,31 +187,42 @@ class View:
             *(self._alert_lines() if self.alerts else [Text("no alerts", style="dim")]),
             Text(""),
         ]
-        return Group(*above, self._table(max(3, height - len(above) - len(self.alerts) - 4)), Text("Ctrl-C ends it.", style="dim"))
+        below = Text("usual: the rest of the last 24 hours · n: facts behind it · grey: too few of them", style="dim")
+        return Group(*above, self._table(max(3, height - len(above) - 6)), below)  # a line for the titles, and some that may be broken
 
     def _table(self, rows: int) -> Table:
-        """The first rows of the measures."""
-        table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-        columns = (("site", "left"), ("measure", "left"), ("value", "right"), ("usual", "right"), ("n", "right"), ("window", "left"), ("state", "left"))
-        for title, justify in columns:
-            table.add_column(title, justify=justify)  # type: ignore[arg-type]
-        for site, kpi, length, shown in islice(self.top(), rows):
-            style = "" if shown.state == "ok" else "dim"
-            usual = self.usual(site, kpi, length)
-            before = "" if usual is None else formatted(kpi, replace(shown, value=usual))
-            table.add_row(site, kpi, formatted(kpi, shown), before, f"{shown.n:,}", window(length), STATES.get(shown.state, shown.state), style=style)
+        """The first rows: one per measure and window, and for each site its value, what is usual, and over how many facts it is."""
+        sites = self.sites()
+        table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 1, 0, 0))
+        table.add_column("measure", no_wrap=True)
+        table.add_column("over", no_wrap=True)
+        for site in sites:
+            for title in (Text(site, style="bold not dim"), "usual", "n"):
+                table.add_column(title, justify="right", no_wrap=True, min_width=7)
+        firing = {(alert["site"], alert["kpi"], length_of(alert["window"])): STYLES[alert["severity"]] for alert in self.firing()}
+        known = [(kpi, length) for kpi, length in TOP if any((site, kpi, length) in self.readings for site in sites)]
+        for kpi, length in known[:rows]:
+            keys = [(site, kpi, length) for site in sites]
+            table.add_row(kpi, window_name(length), *(cell for key in keys for cell in self._cells(key, firing.get(key, ""))))
         if not table.row_count:
-            table.add_row("", "waiting for the first measures", "", "", "", "", "", style="dim")
+            table.add_row(Text("waiting for the first measures", style="dim"))
         return table
+
+    def _cells(self, key: ReadingKey, style: str) -> Iterator[Text]:
+        """Value, usual and n; grey where there are too few facts. A count is its own n, and the made-up past is too thin to say what is usual of it."""
+        shown, kpi = self.readings.get(key), key[1]
+        if shown is None:
+            yield from (Text(), Text(), Text())
+            return
+        usual = None if UNITS[kpi] == "count" else self.usual(*key)
+        yield Text(formatted(kpi, shown), style=style if shown.state == "ok" else "dim")
+        yield Text("" if usual is None else formatted(kpi, replace(shown, value=usual)), style="dim")
+        yield Text("" if UNITS[kpi] == "count" else f"{shown.n:,}", style="dim")
 
 
 def length_of(bounds: Mapping[str, str]) -> int:
     """Length (ms) of a window as it is published."""
     return round((datetime.fromisoformat(bounds["end"]) - datetime.fromisoformat(bounds["start"])).total_seconds() * 1000)
-
-
-def window(length: int) -> str:
-    return f"{length // HOUR} h" if length % HOUR == 0 else f"{length // MINUTE} min"
 
 
 def formatted(kpi: str, shown: Shown) -> str:

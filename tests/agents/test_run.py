@@ -57,17 +57,17 @@ def test_a_run_of_twelve_seconds_accounts_for_every_event() -> None:
     assert 0 < result["series"] <= 2_000
     assert result["max_lag_s"] >= 0
     assert KEEPS_NOTHING in output
-    assert "active_visitors[5 min]=" in output
-    assert "bounce_rate[1 h]=" in output
+    assert "active_visitors[5m]=" in output
+    assert "bounce_rate[1h]=" in output
     assert "/metrics" in output
 
 
 @pytest.mark.slow
 def test_the_storm_is_told_of_and_called_off() -> None:
     output, result = ended(start("--duration", "120"), 240)
-    assert result["alerts_fired"] >= result["alerts_resolved"] >= 1
+    assert (result["alerts_fired"], result["alerts_resolved"]) == (1, 1)
     told = next(line for line in output.splitlines() if "FIRING" in line)
-    assert re.search(r"FIRING shop: \d\d\.\d % of the texts of the last 5m are negative \(usual \d\d\.\d %, n [\d,]+\)", told)
+    assert re.search(r"FIRING shop: [\d.]+ % of the texts of the last 5m are negative \(usual [\d.]+ %, n [\d,]+\)", told)
     assert float(re.search(r"· (\d+) s ·", told)[1]) <= 90  # type: ignore[index]
 
 
@@ -115,7 +115,7 @@ def test_the_view_tells_totals_and_accounts() -> None:
     view.take(message)
     assert view.readings_seen == 2
     assert list(view.top()) == [("shop", "page_views", HOUR, Shown(7, 7, "ok"))]
-    assert view.line().endswith("page_views[1 h]=7")
+    assert view.line().endswith("page_views[1h]=7")
     day = {"start": "2026-01-01T00:00:00Z", "end": "2026-01-02T00:00:00Z"}
     view.take({"site": "shop", "readings": [reading | {"dimensions": {}, "window": day, "value": 53, "n": 53}]})
     assert view.usual("shop", "page_views", HOUR) == 2.0, "an hour's part of the other 23"
