@@ -772,7 +772,8 @@ def event_time(event: Event) -> int | None:
 # --- subject and key -------------------------------------------------------------------------------------------------
 
 
-def _escape(name: str) -> str:
+def escape(name: str) -> str:
+    """A name as a part of a key: without `/`."""
     if "/" in name or "%" in name:
         return name.replace("%", "%25").replace("/", "%2F")
     return name
@@ -782,16 +783,16 @@ def _actor(kind: str, name: str | None, place: str = "") -> str | None:
     """The subject of who acted in a place (network, source, community); None without a name."""
     if not name:
         return None
-    return f"{kind}:{_escape(place)}/{_escape(name)}" if place else f"{kind}:{_escape(name)}"
+    return f"{kind}:{escape(place)}/{escape(name)}" if place else f"{kind}:{escape(name)}"
 
 
 # These are keyed by one thing, whoever else they name.
 _OWN_SUBJECTS: Final[dict[type[Event], Callable[[Any], str]]] = {
-    PostPublished: lambda event: "post:" + _escape(event.post),
-    PostMeasured: lambda event: "post:" + _escape(event.post),
-    AudienceMeasured: lambda event: "network:" + _escape(event.network),
-    SpendRecorded: lambda event: "channel:" + _escape(event.channel),
-    CustomerIdentified: lambda event: "v:" + _escape(event.visitor),
+    PostPublished: lambda event: "post:" + escape(event.post),
+    PostMeasured: lambda event: "post:" + escape(event.post),
+    AudienceMeasured: lambda event: "network:" + escape(event.network),
+    SpendRecorded: lambda event: "channel:" + escape(event.channel),
+    CustomerIdentified: lambda event: "v:" + escape(event.visitor),
 }
 _ACTORS: Final[dict[type[Event], Callable[[Any], str | None]]] = {
     InteractionMade: lambda event: _actor("a", event.author, event.network),
@@ -812,10 +813,10 @@ def subject_of(event: Event) -> str | None:
         return own(event)
     name = event.customer
     if name is not None:
-        return "c:" + name if "/" not in name and "%" not in name else "c:" + _escape(name)
+        return "c:" + name if "/" not in name and "%" not in name else "c:" + escape(name)
     name = event.visitor
     if name is not None:
-        return "v:" + name if "/" not in name and "%" not in name else "v:" + _escape(name)
+        return "v:" + name if "/" not in name and "%" not in name else "v:" + escape(name)
     actor = _ACTORS.get(event.__class__)
     return None if actor is None else actor(event)
 

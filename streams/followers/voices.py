@@ -65,7 +65,7 @@ class Voices:
             label(site, "segment", event.segment), reviews.micro_stars(event.rating, event.scale_max), None if judged is None else judged.sentiment,
             0 if judged is None else judged.compound,
         )  # fmt: skip
-        name = f"{event.source}/{event.review}"
+        name = f"{e.escape(event.source)}/{event.review}"
         if subject.reviews is None:
             subject.reviews = {}
         known = subject.reviews.get(name)

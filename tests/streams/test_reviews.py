@@ -114,3 +114,10 @@ def test_stars_are_counted_in_millionths():
     assert micro_stars(1, 3) == round(5 / 3 * MICRO)
     assert micro_stars(None, 5) is None
     assert T0 % H == 0
+
+
+def test_a_slash_in_a_source_makes_no_other_review_of_it():
+    state = intake(
+        *(event("review_posted", T0 + n, visitor="v1", source=source, review=review) for n, (source, review) in enumerate((("a/b", "c"), ("a", "b/c"))))
+    )
+    assert sum(cell[0] for key, cell in pane_rows(state).items() if key[:3] == ("review", M, "product")) == 2
