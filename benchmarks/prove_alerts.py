@@ -48,8 +48,6 @@ SETTLED = 12.0
 """Seconds behind the clock up to which a minute is complete for every partition: the watermark's delay, the pulse, and room."""
 CLEAN_SECONDS = 5.0
 """A decision is without a fault in its way if none was for so long from it on."""
-PATIENCE = 120.0
-"""Seconds after which a notification counts as missed: more than the longest pause between two attempts (60 s)."""
 SECRET = "the secret of the proof"
 HOOK, PAGER = "webhook", "alertmanager"
 State = Literal["firing", "resolved"]
@@ -366,8 +364,8 @@ class Run:
             self.spans.append((begin, time.monotonic()))
             say(f"{fault.__name__}: clear after {time.monotonic() - begin:.1f} s; {dict(self.done)}; {len(self.book.scenarios)} scenarios, {self.book.repeats}")
         await asyncio.gather(*ambient)
-        await until(lambda: all(len(scenario.decided) == 2 for scenario in self.book.scenarios.values()), "all storms to end", 2 * PATIENCE)
-        await until(lambda: not self.book.missing(), "the last notifications", PATIENCE)
+        await until(lambda: all(len(scenario.decided) == 2 for scenario in self.book.scenarios.values()), "all storms to end", 2 * self.options.patience)
+        await until(lambda: not self.book.missing(), "the last notifications", self.options.patience)
         await asyncio.sleep(3)  # what should not come may come now
 
     def spawn(self, work: Any) -> None:
@@ -391,7 +389,9 @@ class Run:
         await self.calm(scenario)
 
     async def told(self, scenario: Scenario, state: State, channels: tuple[str, ...] = (HOOK, PAGER)) -> bool:
-        return await until(lambda: all((channel, state) in scenario.heard for channel in channels), f"{scenario.site} {state} {scenario.fault}", PATIENCE)
+        return await until(
+            lambda: all((channel, state) in scenario.heard for channel in channels), f"{scenario.site} {state} {scenario.fault}", self.options.patience
+        )
 
     async def storm(self, scenario: Scenario) -> None:
         self.book.scenarios[scenario.site] = scenario
@@ -560,7 +560,7 @@ class Run:
         """Until the workers work and what was decided since shortly before the fault began was told."""
         now = time.monotonic()
         await until(self.ready, "both workers to be ready again", 60)
-        await until(lambda: not self.book.missing(begin - 10, now), "what was decided during the fault", PATIENCE)
+        await until(lambda: not self.book.missing(begin - 10, now), "what was decided during the fault", self.options.patience)
 
     async def kill(self, site: str) -> None:
         (await self.owner(site)).kill()
@@ -751,6 +751,7 @@ def main() -> int:
         ("stops", 2, 0, "SIGTERM of that worker"), ("receiver-downs", 4, 1, "the receiver is away, refuses, or hangs"),
         ("alertmanager-downs", 4, 0, "Alertmanager is killed or stopped, and started again"),
         ("untold", 1, 0, "Alertmanager is killed while it holds the end of an alert that it could not tell yet"),
+        ("patience", 120, 40, "seconds to wait for a notification; the longest pause between two attempts is 60"),
         ("quiet", 5, 1, "quiet sites of each of the four kinds"), ("rate", 100, 20, "page views per second beside"), ("seed", 1, 1, "of events and faults"),
     ):  # fmt: skip
         parser.add_argument(f"--{name}", type=int, default=small if quick else default, help=f"{text} ({default}, quick {small})")

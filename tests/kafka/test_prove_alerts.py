@@ -40,6 +40,6 @@ def test_everyone_is_told_once_whatever_is_killed() -> None:
 
 
 def test_a_worker_that_forgets_its_outbox_is_found_out() -> None:
-    code, result, progress = prove("--scenarios=2", "--receiver-downs=0", "--forget=outbox")
+    code, result, progress = prove("--scenarios=2", "--receiver-downs=0", "--patience=25", "--forget=outbox")
     assert code == 1, progress
     assert result["missed"] > 0, progress
