@@ -29,6 +29,9 @@ STANDING_ROW, OUTBOX_ROW = b"a/", b"o/"
 STEPS = 15
 """Minutes of event time between two ticks that are judged one by one; of a longer gap only the last of them."""
 
+END_REPEATED = 15 * MINUTE
+"""How long the end of an alert is said again: an Alertmanager that is killed before it could tell of it has forgotten it."""
+
 Entry = tuple[str, Literal["firing", "resolved"]]
 """Id and transition of an alert in the outbox."""
 Standings = dict[tuple[str, tuple[str, ...]], Standing]
@@ -77,9 +80,10 @@ class Watch(Partition):
         return [self._as_measured(standing.alert) for standing in self._all() if standing.phase == "firing" and standing.alert is not None]
 
     def resends(self) -> list[Alert]:
-        """What fires and people are told of, once that is durable: Alertmanager forgets it unless it is said again and again."""
-        told = [standing.alert for standing in self._all() if standing.phase == "firing" and standing.sent and standing.alert is not None]
-        return [self._as_measured(alert) for alert in told if (alert.id, "firing") not in self._outbox.keys() - self._durable]
+        """What fires, and what ended lately, of what people were told, once that is durable: Alertmanager forgets it unless it is said again and again."""
+        horizon = self.clock() - END_REPEATED
+        told = [standing.alert for standing in self._all() if standing.sent and (standing.phase == "firing" or standing.ended >= horizon)]
+        return [self._as_measured(alert) for alert in told if alert is not None and (alert.id, alert.state) not in self._outbox.keys() - self._durable]
 
     def _as_measured(self, alert: Alert) -> Alert:
         return self._latest.get(alert.id, alert)
@@ -187,7 +191,7 @@ class Watch(Partition):
             new = self._firing(book.name, rule, values, new, measured, at, since, wall, is_transition=transition is not None)
         elif transition == "resolved" and old.alert is not None:
             final = resolved(self._measured_alert(book.name, rule, values, old, measured), at)
-            new = replace(new, alert=final)
+            new = replace(new, alert=final, sent=old.sent)
             self._close(final, sent=old.sent)
         if is_over(new, rule, at):
             if standings.pop(key, None) is not None:

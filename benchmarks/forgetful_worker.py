@@ -1,7 +1,4 @@
-"""The worker that `prove_alerts.py` runs for its controls: the product's, but after a restart it has forgotten a kind of rows.
-
-PROVE_FORGET=outbox: what was decided and not yet told. PROVE_FORGET=standings: what fires.
-"""
+"""The worker that `prove_alerts.py --forget` runs: the product's, but after a restart it has forgotten what was decided and not yet told."""
 
 import os
 import sys
@@ -13,18 +10,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from agents.alerting import Alerting
 from agents.app import create_app, run_worker
 from agents.settings import Settings
-from alerts.watch import OUTBOX_ROW, STANDING_ROW, Watch
+from alerts.watch import OUTBOX_ROW, Watch
 from streams.sites import Sites
-
-FORGOTTEN = {"outbox": OUTBOX_ROW, "standings": STANDING_ROW}
 
 
 class Forgetful(Watch):
-    """Loads all rows but those."""
+    """Loads all rows but those of the outbox."""
 
     def load(self, rows: Iterable[tuple[bytes, bytes]]) -> None:
-        forgotten = FORGOTTEN[os.environ["PROVE_FORGET"]]
-        super().load((key, value) for key, value in rows if not key.startswith(forgotten))
+        super().load((key, value) for key, value in rows if not key.startswith(OUTBOX_ROW))
 
 
 class ForgetfulAlerting(Alerting):

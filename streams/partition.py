@@ -3,7 +3,7 @@
 A function of the log: rows and stamp are drained together, so whoever loads them goes on right behind the stamp.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -13,7 +13,7 @@ from streams.engagement import PartialSeries, layout
 from streams.events import DECODERS
 from streams.flow import Flush, Message, Record
 from streams.intake import Intake
-from streams.panes import WATERMARK_DELAY
+from streams.panes import DAY, MINUTE, WATERMARK_DELAY
 from streams.rollups import Partial, Rollups, encode_partial
 from streams.sites import Sites
 
@@ -35,6 +35,10 @@ class Partition:
         self.seq = 0
         self._published = 0
         self._moved = False
+        self._minute = 0
+        """Minute of event time of the last flush."""
+        self._sites: dict[str, int] = {}
+        """Minute in which each site last had a partial with rows."""
         self._now: float | None = None
         self._heard: dict[str, float] = {}
         """When (monotonic seconds) each event topic last brought a record."""
@@ -93,7 +97,20 @@ class Partition:
             for site, changed in partials.items()
             for some in _portions(changed)
         ]
+        after += [
+            Message(ROLLUPS, site.encode(), encode_partial(Partial(site, self.partition, self.seq, watermark, []))) for site in self._quiet(partials, watermark)
+        ]
         return Flush(failed, rows, after)
+
+    def _quiet(self, partials: Collection[str], watermark: int) -> list[str]:
+        """With every new minute the sites that had something within a day and have nothing new: their owner waits for the clock alone."""
+        minute = watermark // MINUTE
+        self._sites |= dict.fromkeys(partials, minute)
+        if minute == self._minute:
+            return []
+        self._minute = minute
+        self._sites = {site: last for site, last in self._sites.items() if last > minute - DAY // MINUTE}
+        return [site for site in self._sites if site not in partials]
 
     def _stamp(self) -> dict[str, Any]:
         return {"seq": self.seq, "offsets": self.offsets, "published": self._published, "layout": layout(), "intake": self.intake.stamp()}
@@ -108,6 +125,7 @@ class Partition:
         self._published = stamp["published"]
         self.intake.load(all_rows, stamp["intake"], stamp["layout"], self._published)
         self.rollups.load(all_rows, stamp["layout"])
+        self._sites = dict.fromkeys((site for table in self.intake.rows.tables.values() for site, _ in table.series), self.watermark() // MINUTE)
 
     def accounting(self) -> Counts:
         """Counters of every topic since its log began."""

@@ -522,3 +522,13 @@ def test_whenever_it_crashes_and_delivers_everything_is_told_at_least_once(crash
             scene.restart()
     told += scene.deliver()
     assert set(told) == set(calm.pending())
+
+
+def test_the_end_of_an_alert_is_said_again_for_a_quarter_of_an_hour():
+    scene = surge(Scene(), range(27), range(10, 20))
+    for alert in scene.watch.outbox():
+        scene.watch.delivered(alert.id, alert.state)
+    scene.tick()
+    assert [alert.state for alert in scene.watch.resends()] == ["resolved"]
+    surge(scene, range(27, 45), range(0))
+    assert scene.watch.resends() == []
