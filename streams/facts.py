@@ -22,6 +22,7 @@ from streams.journeys.orders import Order
 from streams.journeys.reviews import LOOK_BACK, Review
 from streams.journeys.sessions import Session, SessionGoal
 from streams.journeys.tickets import Resolution, Response, Ticket
+from streams.journeys.trials import Trial
 from streams.panes import DAY, Pane
 
 
@@ -101,4 +102,5 @@ FACTS = (
     Fact(Response, "response", ("segment", "channel"), (Pane.MINUTE, Pane.DAY), ("reviews",), look_back=tickets.LOOK_BACK),
     Fact(Resolution, "resolution", ("segment", "channel"), (Pane.MINUTE, Pane.DAY), ("reviews",), look_back=tickets.LOOK_BACK),
     Fact(PaymentFailed, "payment_failure", ("segment", "channel"), (Pane.MINUTE, Pane.DAY), ("website",)),
+    Fact(Trial, "trial", ("segment", "channel"), (Pane.DAY,), ("customers",), look_back=38 * DAY),
 )

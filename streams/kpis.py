@@ -18,6 +18,7 @@ from streams.journeys.orders import Order
 from streams.journeys.reviews import MICRO, Review
 from streams.journeys.sessions import Session, SessionGoal
 from streams.journeys.tickets import Resolution, Response, Ticket
+from streams.journeys.trials import PAYS_WITHIN, Trial
 from streams.panes import DAY, HOUR, MINUTE
 from streams.sites import Site
 
@@ -512,5 +513,11 @@ KPIS = (
         "resolution_time_median", "Median time until a ticket is resolved.", "How long until it is settled?", "nearest rank ⌈0.5·n⌉, within 2 %", "nearest rank",
         unit="seconds", better="lower", tag="actionable", value=Quantile(Resolution, lambda resolution: resolution.after, 0.5, scale=1000), by=COMMERCE,
         windows=MINUTE_WINDOWS, least=MEAN_LEAST,
+    ),
+    Kpi(
+        "trial_conversion_rate", "Share of first trials that became a subscription within 30 days.", "Does trying lead to buying?",
+        "first trials followed by a subscription within 30 days ÷ first trials older than that", "SaaS: trial-to-paid", unit="ratio", better="higher",
+        tag="actionable", value=Share(Trial, lambda trial: trial.paid), by=(("segment",), ("channel",)), windows=DAYS, matures=PAYS_WITHIN,
+        least=RATIO_LEAST,
     ),
 )  # fmt: skip

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from streams import events as e
-from streams.journeys import audiences, carts, content, conversions, funnels, interactions, messages, orders, tickets
+from streams.journeys import audiences, carts, content, conversions, funnels, interactions, messages, orders, tickets, trials
 from streams.journeys.following import Journey, Note, Stated
 from streams.panes import DAY, Pane
 from streams.sites import Site
@@ -35,6 +35,7 @@ JOURNEYS = (
     Told(funnels, Pane.QUARTER_HOUR, 3 * DAY),
     Told(conversions, Pane.DAY, 10 * DAY, thin=conversions.thin),
     Told(tickets, Pane.MINUTE, tickets.LOOK_BACK, flags=tickets.flags),
+    Told(trials, Pane.DAY, trials.KNOWN_FOR),
     Told(messages.Messages(), Pane.MINUTE, messages.LOOK_BACK),
     Told(content.Reads(), Pane.MINUTE, 2 * DAY),
     Told(content.Plays(), Pane.MINUTE, 2 * DAY),

@@ -22,6 +22,7 @@ from streams.journeys.orders import Order
 from streams.journeys.reviews import MICRO, Review
 from streams.journeys.sessions import Session, SessionGoal
 from streams.journeys.tickets import Resolution, Response, Ticket
+from streams.journeys.trials import Trial
 from streams.kpis import KPIS, Kpi
 
 COMPOUND = st.integers(-10_000, 10_000)
@@ -49,6 +50,7 @@ FACTS_OF |= {
     Order: st.integers(0, 10**9).flatmap(lambda total: st.builds(Order, st.booleans(), st.just(total), st.integers(0, total))),
     PaymentFailed: st.none(),
     Ticket: st.builds(Ticket, st.booleans()),
+    Trial: st.builds(Trial, st.booleans()),
     Response: st.builds(Response, MILLIS),
     Resolution: st.builds(Resolution, MILLIS),
     SessionGoal: st.builds(SessionGoal, *[st.booleans()] * 3),

@@ -28,7 +28,7 @@ def test_names_are_the_contract():
         watch_time downloads visitor_conversion_rate cart_abandonment checkout_abandonment orders
         average_order_value refund_share funnel_completion_rate funnel_step_rate funnel_drop_off funnel_step_seconds_median
         funnel_step_seconds_p90 payment_failures tickets response_in_target_share support_response_time support_response_time_median
-        support_response_time_p90 resolution_time_median
+        support_response_time_p90 resolution_time_median trial_conversion_rate
     """
     assert [kpi.name for kpi in KPIS] == names.split()
 
@@ -38,7 +38,7 @@ def test_names_of_facts_are_in_the_keys_of_rows():
         page_view presence session session_goal daily_visitor weekly_visitor monthly_visitor review
         mention text engagement audience_change sending mailing page_read play
         download conversion funnel_entry funnel_step funnel_step_time cart checkout order
-        ticket response resolution payment_failure
+        ticket response resolution payment_failure trial
     """
     assert [fact.name for fact in FACTS] == names.split()
     assert {fact.type for fact in FACTS} == set(FAMILIES), "every fact is measured"
