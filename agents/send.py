@@ -9,7 +9,6 @@ import uuid
 import zlib
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from concurrent.futures import CancelledError
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -185,13 +184,15 @@ def check(blocks: Iterable[list[Numbered]], on_progress: Callable[[Sent], None])
 
 async def _beside(blocks: Iterable[list[Numbered]]) -> AsyncIterator[list[Numbered]]:
     """The blocks, read by a thread that nobody waits for: Ctrl-C must not wait for standard input to end."""
-    loop, queue = asyncio.get_running_loop(), asyncio.Queue[list[Numbered] | Exception | None](1)
+    loop, queue = asyncio.get_running_loop(), asyncio.Queue[list[Numbered] | Exception | None]()
+    room = threading.Semaphore(2)
 
     def put(item: list[Numbered] | Exception | None) -> None:
-        asyncio.run_coroutine_threadsafe(queue.put(item), loop).result()
+        room.acquire()
+        loop.call_soon_threadsafe(queue.put_nowait, item)
 
     def read() -> None:
-        with suppress(RuntimeError, CancelledError):  # the loop has ended before us
+        with suppress(RuntimeError):  # the loop has ended before us
             try:
                 for lines in blocks:
                     put(lines)
@@ -201,6 +202,7 @@ async def _beside(blocks: Iterable[list[Numbered]]) -> AsyncIterator[list[Number
 
     threading.Thread(target=read, name="input", daemon=True).start()
     while (item := await queue.get()) is not None:
+        room.release()
         if isinstance(item, Exception):
             raise item
         yield item
