@@ -8,47 +8,42 @@ import subprocess
 from collections.abc import Iterable
 from importlib.metadata import version
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from agents.metrics import SUFFIXES, ReadingsCollector, groupings_of, has_numerator, label_names, labelled_window, metric_name, total_windows, window_name
-from simulator.stream import SITES_YAML, events
+from simulator.shop import SITES_YAML, Shop
 from streams.kpis import KPIS, Kpi, Live
 from streams.labels import LABELS_KEPT
 from streams.panes import DAY, HOUR, MINUTE
 from streams.partition import ROLLUPS, Partition
 from streams.sites import load_sites
+from tests.streams.records import Rec
 
 START = 1_767_225_600_000
 COUNT = 12_000
 BY_NAME = {kpi.name: kpi for kpi in KPIS}
 
 
-class Raw(NamedTuple):
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: tuple[tuple[str, bytes], ...] = ()
-
-
 @pytest.fixture(scope="module")
 def partition() -> Partition:
     """The state after an hour and a half of the made-up shop."""
     state = Partition(0, 1, load_sites(SITES_YAML))
-    records: dict[str, list[Raw]] = {}
-    for number, (topic, key, value) in enumerate(islice(events(1, START, 2.2), COUNT)):
-        batch = records.setdefault(topic, [])
-        batch.append(Raw(len(batch), START + number * 455, key.encode(), value))
+    records: dict[str, list[Rec]] = {}
+    for sent in islice(Shop(1, START, rate=2.2, sites=["shop"], history=0), COUNT - 1):
+        batch = records.setdefault(sent.topic, [])
+        batch.append(Rec(len(batch), sent.due, sent.value, sent.key.encode()))
+    late = b'{"type":"page_viewed","id":"late","site":"shop","at":%d,"visitor":"v","path":"/"}' % (sent.due - 2 * HOUR)
+    records["website"].append(Rec(len(records["website"]), sent.due, late))
     for topic, batch in records.items():
         state.apply(topic, batch)
     flush = state.flush()
     assert flush is not None
     partials = [message for message in flush.after if message.topic == ROLLUPS]
-    state.apply(ROLLUPS, [Raw(offset, START, message.key, message.value) for offset, message in enumerate(partials)])
+    state.apply(ROLLUPS, [Rec(offset, START, message.value, message.key) for offset, message in enumerate(partials)])
     assert state.tick(1.0)
     return state
 
@@ -156,7 +151,7 @@ def test_what_is_held_is_told(partition: Partition) -> None:
 def test_a_full_label_is_seen_in_its_gauge() -> None:
     state = Partition(0, 1)
     value = '{"id":"%d","type":"page_viewed","site":"s.x","at":%d,"visitor":"v","path":"/","segment":"segment %d"}'
-    state.apply("website", [Raw(number, START, None, (value % (number, START, number)).encode()) for number in range(LABELS_KEPT + 9)])
+    state.apply("website", [Rec(number, START, (value % (number, START, number)).encode()) for number in range(LABELS_KEPT + 9)])
     assert state.flush() is not None
     _, samples = scrape(state)
     assert samples["engagement_label_values", frozenset({("site", "s.x"), ("label", "segment")})] == LABELS_KEPT
@@ -206,11 +201,11 @@ def test_odd_label_values_survive() -> None:
     state = Partition(0, 1)
     odd = 'a:"b"\\c,d'
     value = b'{"id":"1","type":"page_viewed","site":"s.x","at":%d,"visitor":"v","path":"/","channel":"a:\\"b\\"\\\\c,d"}'
-    batch = [Raw(0, START, None, value % START), Raw(1, START + 400_000, None, value.replace(b'"1"', b'"2"') % (START + 400_000))]
+    batch = [Rec(0, START, value % START), Rec(1, START + 400_000, value.replace(b'"1"', b'"2"') % (START + 400_000))]
     state.apply("website", batch)
     flush = state.flush()
     assert flush is not None
-    state.apply(ROLLUPS, [Raw(offset, START, message.key, message.value) for offset, message in enumerate(flush.after)])
+    state.apply(ROLLUPS, [Rec(offset, START, message.value, message.key) for offset, message in enumerate(flush.after)])
     state.tick(1.0)
     _, samples = scrape(state)
     channels = {dict(labels).get("channel") for name, labels in samples if name == "engagement_page_views"}

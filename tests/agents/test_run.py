@@ -17,7 +17,7 @@ from rich.console import Console
 
 from agents.settings import PREFIX
 from agents.view import KEEPS_NOTHING, Shown, Status, View, formatted
-from simulator.stream import events
+from simulator.shop import Shop
 from streams.panes import HOUR, MINUTE
 
 ROOT = Path(__file__).parents[2]
@@ -83,7 +83,7 @@ def test_ctrl_c_ends_it_in_order() -> None:
 @pytest.mark.slow
 def test_a_file_is_played_whole(tmp_path: Path) -> None:
     file = tmp_path / "events.jsonl"
-    lines = [value for _, _, value in islice(events(2, START, 5), 6_000) if value]
+    lines = [sent.value for sent in islice(Shop(2, START, rate=5, history=0), 6_000) if sent.value]
     file.write_bytes(b"\n".join(lines) + b"\n")
     output, result = ended(start("--replay", str(file), DURATION="10"))
     assert result["produced"] == len(lines)

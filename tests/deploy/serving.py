@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 
@@ -17,20 +17,13 @@ from streams.partition import ROLLUPS, Partition
 from streams.rollups import SiteBook
 from streams.sites import load_sites
 from streams.topics import partition_of
+from tests.streams.records import Rec
 
 PARTITIONS = 8
 LIVE = 1_772_539_200_000
 """A Tuesday noon in March 2026: with 33 days before it, a whole month, week and day lie behind."""
 RATE = 3.0
 TOPICS = {name: f"x.{name}" for name in SOURCES}
-
-
-class Raw(NamedTuple):
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: tuple[tuple[str, bytes], ...] = ()
 
 
 class Feed:
@@ -45,11 +38,11 @@ class Feed:
     def until(self, instant: int) -> None:
         """Everything that is due at or before an instant (ms)."""
         while block := self.shop.take(instant, 20_000):
-            records: dict[tuple[int, str], list[Raw]] = {}
+            records: dict[tuple[int, str], list[Rec]] = {}
             for sent in block:
                 self._log(records, sent.topic, sent.key.encode(), sent.value, sent.due)
             self._apply(records)
-            partials: dict[tuple[int, str], list[Raw]] = {}
+            partials: dict[tuple[int, str], list[Rec]] = {}
             for state in self.states:
                 flush = state.flush()
                 for message in flush.after if flush is not None else ():
@@ -60,12 +53,12 @@ class Feed:
             for state in self.states:
                 state.tick(self.now)
 
-    def _log(self, records: dict[tuple[int, str], list[Raw]], topic: str, key: bytes, value: bytes, at: int) -> None:
+    def _log(self, records: dict[tuple[int, str], list[Rec]], topic: str, key: bytes, value: bytes, at: int) -> None:
         place = partition_of(key, PARTITIONS), topic
-        records.setdefault(place, []).append(Raw(self.offsets[place], at, key, value))
+        records.setdefault(place, []).append(Rec(self.offsets[place], at, value, key))
         self.offsets[place] += 1
 
-    def _apply(self, records: dict[tuple[int, str], list[Raw]]) -> None:
+    def _apply(self, records: dict[tuple[int, str], list[Rec]]) -> None:
         for (partition, topic), batch in records.items():
             self.states[partition].apply(topic, batch)
 
