@@ -11,7 +11,6 @@ import argparse
 import asyncio
 import contextlib
 import importlib.metadata
-import importlib.util
 import json
 import os
 import platform
@@ -24,7 +23,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import FrameType, ModuleType
+from types import FrameType
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,6 +36,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition  # noqa:
 from agents import admin  # noqa: E402
 from agents.settings import Settings  # noqa: E402
 from benchmarks import workload  # noqa: E402
+from deploy.kafka import kafka as local_kafka  # noqa: E402
 from streams.topics import EVENT_TOPICS  # noqa: E402
 
 PARTITIONS = workload.PARTITIONS
@@ -578,7 +578,7 @@ class Bench:
 
 def versions() -> dict[str, str]:
     packages = ("aiokafka", "faust-streaming", "mode-streaming", "msgspec", "uvloop")
-    return {"python": platform.python_version(), "kafka": kafka_script().kafka_version(), **{name: importlib.metadata.version(name) for name in packages}}
+    return {"python": platform.python_version(), "kafka": local_kafka.kafka_version(), **{name: importlib.metadata.version(name) for name in packages}}
 
 
 def _print_profile(name: str, profile: Mapping[str, Any]) -> None:
@@ -589,18 +589,6 @@ def _print_profile(name: str, profile: Mapping[str, Any]) -> None:
     print("   own  line", file=sys.stderr)
     for line, own in profile["lines"]:
         print(f"{own:6.1%}  {line}", file=sys.stderr)
-
-
-def kafka_script() -> ModuleType:
-    """deploy/kafka/kafka.py, which belongs to no package."""
-    name = "engage_local_kafka"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, ROOT / "deploy" / "kafka" / "kafka.py")
-        assert spec is not None
-        assert spec.loader is not None
-        module = sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    return sys.modules[name]
 
 
 def run_child(job: dict[str, Any]) -> int:
@@ -629,7 +617,7 @@ def main() -> int:
     options.events = options.events or (50_000 if options.quick else 500_000)
     options.repetitions = options.repetitions or (1 if options.quick else 3)
     with tempfile.TemporaryDirectory(prefix="engage-bench-") as directory:
-        node = kafka_script().Kafka(Path(directory) / "kafka", 0, heap="768m", dies_with_me=True)
+        node = local_kafka.Kafka(Path(directory) / "kafka", 0, heap="768m", dies_with_me=True)
         try:
             bench = Bench(node.start(), Path(directory), options)
             if options.profile == "latency":

@@ -8,7 +8,6 @@ import argparse
 import asyncio
 import hashlib
 import hmac
-import importlib.util
 import json
 import math
 import os
@@ -39,6 +38,7 @@ from prove_exact import say  # noqa: E402
 
 from agents import admin  # noqa: E402
 from agents.settings import Settings  # noqa: E402
+from deploy.kafka import kafka as local_kafka  # noqa: E402
 from streams.topics import partition_of  # noqa: E402
 
 PARTITIONS = 4
@@ -302,16 +302,11 @@ class Run:
         self.done: Counter[str] = Counter()
         self.workers: dict[int, subprocess.Popen[bytes]] = {}
         self.background: set[asyncio.Task[None]] = set()
-        spec = importlib.util.spec_from_file_location("prove_alerts_kafka", ROOT / "deploy" / "kafka" / "kafka.py")
-        assert spec is not None
-        assert spec.loader is not None
-        module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        self.kafka_version = module.kafka_version
-        self.kafka = module.Kafka(directory / "kafka", port=0, dies_with_me=True)
-        self.ports = [module.free_port() for _ in range(2)]
-        self.receiver = Receiver(self.book, module.free_port())
-        self.alertmanager = Alertmanager(directory / "alertmanager", module.free_port(), self.receiver.url(PAGER))
+        self.kafka_version = local_kafka.kafka_version
+        self.kafka = local_kafka.Kafka(directory / "kafka", port=0, dies_with_me=True)
+        self.ports = [local_kafka.free_port() for _ in range(2)]
+        self.receiver = Receiver(self.book, local_kafka.free_port())
+        self.alertmanager = Alertmanager(directory / "alertmanager", local_kafka.free_port(), self.receiver.url(PAGER))
 
     async def run(self) -> dict[str, Any]:
         (self.directory / "rules.yml").write_text(RULES)

@@ -6,7 +6,6 @@ docs/exactness.md tells what that proves.
 
 import argparse
 import asyncio
-import importlib.util
 import json
 import os
 import platform
@@ -37,6 +36,7 @@ from oracle import DAY, HOUR, MINUTE, QUARTER, Oracle, PaneKey, Sent, Slots  # n
 
 from agents import admin  # noqa: E402
 from agents.settings import Settings  # noqa: E402
+from deploy.kafka import kafka as local_kafka  # noqa: E402
 from streams.journeys.reviews import Review  # noqa: E402
 from streams.journeys.sessions import Session  # noqa: E402
 from streams.subjects import Subject  # noqa: E402
@@ -341,12 +341,7 @@ class Run:
         self.done: Counter[str] = Counter()
         self.produced = 0
         self.plan = Producer(options.seed, options.events, options.partitions).plan()
-        spec = importlib.util.spec_from_file_location("prove_exact_kafka", ROOT / "deploy" / "kafka" / "kafka.py")
-        assert spec is not None
-        assert spec.loader is not None
-        module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        self.kafka = module.Kafka(directory / "kafka", port=0, dies_with_me=True)
+        self.kafka = local_kafka.Kafka(directory / "kafka", port=0, dies_with_me=True)
 
     async def run(self) -> dict[str, Any]:
         await asyncio.to_thread(self.kafka.start)

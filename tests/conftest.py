@@ -1,12 +1,9 @@
 """Brokers for tests: a real Apache Kafka and the embedded one, each started once per run, and topics of its own for every test."""
 
-import importlib.util
 import os
-import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NoReturn
 
 import pytest
@@ -16,6 +13,7 @@ from msgspec.structs import replace
 from agents import admin
 from agents.brokers import EmbeddedBroker
 from agents.settings import Settings
+from deploy.kafka import kafka as script
 from streams.topics import TOPICS
 
 ROOT = Path(__file__).parent.parent
@@ -25,18 +23,6 @@ PARTITIONS = 4
 settings.register_profile("ci", derandomize=True, deadline=None)
 if os.environ.get("CI"):
     settings.load_profile("ci")
-
-
-def _script() -> ModuleType:
-    """deploy/kafka/kafka.py, which belongs to no package."""
-    name = "engage_local_kafka"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, ROOT / "deploy" / "kafka" / "kafka.py")
-        assert spec is not None
-        assert spec.loader is not None
-        module = sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    return sys.modules[name]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -56,7 +42,6 @@ def missing(what: object) -> NoReturn:
 @pytest.fixture(scope="session")
 def local_kafka() -> Any:
     """Makes nodes of a real Kafka: `local_kafka(directory, ...)` with the arguments of `Kafka` in deploy/kafka/kafka.py. They die with this process."""
-    script = _script()
     try:
         script.check_java(script.find_java())
         script.fetch_jars()

@@ -8,7 +8,6 @@ health checks and order of start are those of docker-compose.yml. Grafana has no
 """
 
 import contextlib
-import importlib.util
 import json
 import os
 import shutil
@@ -24,6 +23,7 @@ from typing import Any
 
 import yaml
 
+from deploy.kafka import kafka
 from simulator.shop import Shop
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -139,11 +139,6 @@ def build_stand_ins(directory: Path) -> None:
         say("built a base image from Debian packages")
     context = directory / "services"
     context.mkdir()
-    spec = importlib.util.spec_from_file_location("engage_local_kafka", ROOT / "deploy/kafka/kafka.py")
-    assert spec is not None
-    assert spec.loader is not None
-    kafka = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(kafka)
     kafka.fetch_jars()
     shutil.copytree(kafka.JARS, context / "jars")
     shutil.copy(ROOT / "deploy/kafka/log4j2.properties", context)
