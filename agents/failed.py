@@ -23,8 +23,6 @@ FAILED = "failed"
 OWN_HEADERS = "engage-"
 PRETTY_LIMIT = 4_000
 """Characters of an event that `show` prints; `--json` gives all."""
-FIXES = ("none", "topic")
-"""What is changed before an event is published once more: nothing, or the topic (to that of its type, with its own key)."""
 NO_HELP = frozenset({e.Reason.TOO_OLD})
 """What publishing again cannot heal and decoding cannot see."""
 

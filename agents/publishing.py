@@ -86,6 +86,18 @@ class _IdentityPerPartition(TransactionManager):  # type: ignore[misc]
         return self.identities[self._asked].epoch
 
 
+def _producer(connection: Connection, batch_bytes: int) -> AIOKafkaProducer:
+    """Idempotent, and acknowledged by all in-sync copies."""
+    return AIOKafkaProducer(
+        **connection,
+        acks="all",
+        enable_idempotence=True,
+        compression_type="zstd",
+        max_batch_size=batch_bytes,
+        request_timeout_ms=REQUEST_TIMEOUT_MS,
+    )
+
+
 class FencedWriter:
     """Writes flushes of the partitions this process owns to one topic.
 
@@ -99,14 +111,7 @@ class FencedWriter:
         self._application = application
         self._released: set[int] = set()
         self._identities = _IdentityPerPartition()
-        self._producer = AIOKafkaProducer(
-            **connection,
-            acks="all",
-            enable_idempotence=True,
-            compression_type="zstd",
-            max_batch_size=MAX_FLUSH_BYTES,
-            request_timeout_ms=REQUEST_TIMEOUT_MS,
-        )
+        self._producer = _producer(connection, MAX_FLUSH_BYTES)
         for part in (self._producer, self._producer._sender, self._producer._message_accumulator):
             part._txn_manager = self._identities
 
@@ -227,14 +232,7 @@ class Publisher:
         self._partition_of_key: dict[tuple[str, bytes], int] = {}
         self._keyless = 0
         self._unacknowledged: set[asyncio.Future[Any]] = set()
-        self._producer = AIOKafkaProducer(
-            **connection,
-            acks="all",
-            enable_idempotence=True,
-            compression_type="zstd",
-            max_batch_size=MAX_MESSAGE_BATCH_BYTES,
-            request_timeout_ms=REQUEST_TIMEOUT_MS,
-        )
+        self._producer = _producer(connection, MAX_MESSAGE_BATCH_BYTES)
 
     async def start(self) -> None:
         await self._producer.start()

@@ -18,6 +18,7 @@ from aiokafka.errors import KafkaError
 from agents.admin import RefusedError, UnreachableError, reach
 from agents.settings import Settings
 from streams import events as e
+from streams.intake import refused_encoding
 
 FETCH_WAIT_MS = 100
 """The embedded broker answers an empty fetch only after the whole wait."""
@@ -173,11 +174,7 @@ def event_line(settings: Settings) -> Callable[[Any], Line]:
 
 def judge(value: bytes | None, topic: str, headers: Iterable[tuple[str, bytes | None]] = ()) -> e.Event | e.Rejected:
     """As a worker decodes a record of the topic (short name): what its headers say comes first."""
-    for name, encoding in headers:
-        if name.lower() == "content-encoding" and encoding and encoding.lower() != b"identity":
-            shown = encoding[:40].decode("utf-8", "replace")
-            return e.Rejected(e.Reason.UNSUPPORTED_ENCODING, "$", f"the content-encoding {shown!r} is not understood; send plain JSON", value or b"")
-    return e.decode(value, topic)
+    return refused_encoding(headers, value) or e.decode(value, topic)
 
 
 def named(key: bytes | None, value: bytes | None) -> tuple[str | None, str | None, str | None]:

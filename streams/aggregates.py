@@ -44,9 +44,12 @@ def wilson(hits: int, n: int, z: float = 1.96) -> tuple[float, float]:
     return min(share, max(0.0, (middle - spread) / scale)), max(share, min(1.0, (middle + spread) / scale))
 
 
-def bounds(hits: int, n: int) -> tuple[float | None, float | None]:
-    """Wilson bounds where `hits` of `n` is a share; none where it is not."""
-    return wilson(hits, n) if 0 <= hits <= n else (None, None)
+def ratio(top: int, n: int) -> Result:
+    """`top` over `n`; nothing without an n. Wilson bounds at 95 % where it is a share of n, none where it is not."""
+    if n <= 0:
+        return Result(None, 0, numerator=top)
+    low, high = wilson(top, n) if 0 <= top <= n else (None, None)
+    return Result(top / n, n, low, high, numerator=top)
 
 
 MANTISSA_BITS = 7
@@ -103,9 +106,7 @@ class Share(Generic[F]):
 
     def result(self, slots: Sequence[Any], whole: Sequence[Any]) -> Result:
         n, hits = slots
-        if n <= 0:
-            return Result(None, 0, numerator=hits)
-        return Result(hits / n, n, *bounds(hits, n), numerator=hits)
+        return ratio(hits, n)
 
 
 @dataclass(frozen=True)
@@ -154,10 +155,7 @@ class Portion(Generic[F]):
         return (Slot(self.among),)
 
     def result(self, slots: Sequence[Any], whole: Sequence[Any]) -> Result:
-        hits, n = slots[0], whole[0]
-        if n <= 0:
-            return Result(None, 0, numerator=hits)
-        return Result(hits / n, n, *bounds(hits, n), numerator=hits)
+        return ratio(slots[0], whole[0])
 
 
 @dataclass(frozen=True)
@@ -192,9 +190,7 @@ class Ratio(Generic[F]):
 
     def result(self, slots: Sequence[Any], whole: Sequence[Any]) -> Result:
         top, n = slots
-        if n <= 0:
-            return Result(None, 0, numerator=top)
-        return Result(top / n, n, *bounds(top, n), numerator=top)
+        return ratio(top, n)
 
 
 @dataclass(frozen=True)

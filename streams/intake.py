@@ -5,7 +5,7 @@ bot, check consent, then let the followers take the subject through it and state
 on the log, so a restart gives the same one.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from xxhash import xxh3_64_intdigest
@@ -100,7 +100,7 @@ class Intake:
                     raise ValueError
                 event: Any = decode(value)  # type: ignore[arg-type]
             except Exception:  # whatever a hostile value raises, `explain` names it
-                self._fail(topic, record, _explain(record, topic))
+                self._fail(topic, record, refused_encoding(record.headers, value) or e.explain(value, topic))
                 continue
             subject_name = subject_of(event)
             if subject_name is None:
@@ -321,9 +321,10 @@ def _is_encoded(name: str, value: bytes | None) -> bool:
     return name.lower() == "content-encoding" and bool(value) and value.lower() != b"identity"  # type: ignore[union-attr]
 
 
-def _explain(record: Record, topic: str) -> e.Rejected:
-    for name, value in record.headers:
-        if _is_encoded(name, value):
-            words = value[:40].decode("utf-8", "replace")
-            return e.Rejected(e.Reason.UNSUPPORTED_ENCODING, "$", f"the content-encoding {words!r} is not understood; send plain JSON", record.value or b"")
-    return e.explain(record.value, topic)
+def refused_encoding(headers: Iterable[tuple[str, bytes | None]], value: bytes | None) -> e.Rejected | None:
+    """Why a record is not read whose headers say that it is not plain JSON; None where they do not."""
+    for name, encoding in headers:
+        if _is_encoded(name, encoding):
+            words = (encoding or b"")[:40].decode("utf-8", "replace")
+            return e.Rejected(e.Reason.UNSUPPORTED_ENCODING, "$", f"the content-encoding {words!r} is not understood; send plain JSON", value or b"")
+    return None

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from streams.engagement import Measured, PaneRows, Places
 from streams.labels import Labels
-from streams.panes import Pane, day_start
+from streams.panes import Pane, pane_start
 from streams.sites import Sites
 
 FINE, QUARTERS, DAYS_ONLY = 0, 1, 2
@@ -29,7 +29,7 @@ class Ledger:
             places, size = self.rows.days[kind], Pane.DAY
         elif level == DAYS_ONLY and size is Pane.QUARTER_HOUR:
             return
-        pane = day_start(at, self.sites[site].zone) if size is Pane.DAY else at - at % size
+        pane = pane_start(at, size, self.sites[site].zone)
         (places.withdraw if withdraw else places.state)(self.labels.sets[places.names, site, labels], pane, fact)
 
 
