@@ -40,7 +40,8 @@ else is null. *n* of a count is the count, of a ratio its denominator, of a mean
 **Bounds.** Ratios carry the Wilson interval at 95 %. Quantiles are nearest rank from buckets at most 1.6 % wide, given as the upper edge:
 within 2 % of the exact one.
 
-**Dimensions.** Each measure is counted by the label sets it lists, no other crosses; the total is the sum over any of them. A missing label is `unknown`.
+**Dimensions.** Each measure is counted by the label sets it lists, no other crosses; the total is the sum over any of them. Where unlike things
+would be added up (goals, funnels, currencies) there is none; the measure says so. A missing label is `unknown`.
 
 ## What is not counted
 
@@ -108,10 +109,11 @@ def _entry(kpi: Kpi) -> str:
         "unit": f"{kpi.unit}; {_WORDS[kpi.better]}",
         "source": kpi.origin,
         "use": kpi.tag,
-        "dimensions": "; ".join(" × ".join(f"`{label}`" for label in grouping) for grouping in kpi.by),
+        "dimensions": "; ".join(" × ".join(f"`{label}`" for label in grouping) for grouping in kpi.by)
+        + "".join(f"; never summed over `{label}`" for label in kpi.apart),
         "panes": ", ".join("day" if size is Pane.DAY else _length(size) for size in sizes),
         "windows": ", ".join(map(_window, kpi.windows)),
-        "matures": f"{_length(kpi.matures)} after the pane's end" if kpi.matures else "at once",
+        "matures": (f"{_length(kpi.matures)} after the pane's end" if kpi.matures else "at once") + ("; the site's settings decide" if kpi.matures_by else ""),
         "minimum n": str(kpi.least) if kpi.least else "none",
     }
     table = "".join(f"| {name} | {text} |\n" for name, text in rows.items())

@@ -7,6 +7,7 @@ the jars of deploy/kafka, whose Kafka is set up by the very class that the offic
 health checks and order of start are those of docker-compose.yml. Grafana has no stand-in and is left out then.
 """
 
+import argparse
 import contextlib
 import json
 import os
@@ -251,6 +252,7 @@ def check(stack: Stack, services: dict[str, Any]) -> None:
 
 
 def main() -> int:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     try:
         with engine(), tempfile.TemporaryDirectory(prefix="engage-smoke-") as name:
             command, directory = composer(), Path(name)
