@@ -155,7 +155,7 @@ class _Run:
     async def _with_everything(self) -> int:
         async with AsyncExitStack() as stack:
             directory = Path(stack.enter_context(TemporaryDirectory(prefix="engage-")))
-            broker = await stack.enter_async_context(EmbeddedBroker.of(self.base))
+            self.broker = broker = await stack.enter_async_context(EmbeddedBroker.of(self.base))
             settings = self._settings(broker, directory)
             self.worker = _Worker(settings, directory)
             stack.push_async_callback(self.worker.stop)
@@ -196,9 +196,9 @@ class _Run:
         except TimeoutError:
             self.stop.set()
         self.view.phase = "finishing"
-        if self.options.file is not None:
+        if self.options.file is not None or self.failure is not None:
             producing.cancel()
-        await asyncio.gather(producing, return_exceptions=True)
+        await asyncio.wait((producing,), timeout=STOP_SECONDS)  # without a broker a producer would wait for ever
         if self.failure is not None:
             raise self.failure
 
@@ -288,6 +288,8 @@ class _Run:
     async def _look(self) -> Any:
         """Ask the worker; returns what tells whether anything still moves, None while it does not answer."""
         self.worker.check()
+        if not self.broker.running:
+            raise RunError("The embedded broker has ended, and with it everything it held.")
         now = time.monotonic()
         self.view.seconds = now - self.started
         try:
@@ -373,7 +375,7 @@ async def _consumer(settings: Settings) -> AsyncIterator[Any]:
         consumer.assign([TopicPartition(settings.topic(name), partition) for name in ("readings", "alerts") for partition in range(settings.partitions)])
         yield consumer
     finally:
-        await consumer.stop()
+        await asyncio.wait((asyncio.create_task(consumer.stop()),), timeout=STOP_SECONDS)  # raises when the broker is gone
 
 
 async def _log_ends(settings: Settings) -> int:

@@ -81,6 +81,20 @@ def test_ctrl_c_ends_it_in_order() -> None:
 
 
 @pytest.mark.slow
+def test_without_its_broker_it_ends_and_says_so() -> None:
+    process = start("--rate", "20")
+    time.sleep(6)
+    children = [child for thread in Path(f"/proc/{process.pid}/task").iterdir() for child in (thread / "children").read_text().split()]
+    broker = next(child for child in children if b"agents.brokers" in Path(f"/proc/{child}/cmdline").read_bytes())
+    os.kill(int(broker), signal.SIGKILL)
+    output, errors = process.communicate(timeout=90)
+    assert process.returncode == 1
+    assert "The embedded broker has ended" in errors
+    assert "Traceback" not in errors
+    assert json.loads(output.splitlines()[-1])["received"] >= 0
+
+
+@pytest.mark.slow
 def test_a_file_is_played_whole(tmp_path: Path) -> None:
     file = tmp_path / "events.jsonl"
     lines = [sent.value for sent in islice(Shop(2, START, rate=5, history=0), 6_000) if sent.value]
