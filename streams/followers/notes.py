@@ -1,19 +1,23 @@
 """Journeys that keep notes, and tellers that need none: brings the facts of a subject to what its notes make."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
 from streams import events as e
 from streams.admission import Counts, add
-from streams.journeys import conversions, funnels
+from streams.journeys import conversions
 from streams.journeys.following import Journey, Note, changes
-from streams.journeys.told import JOURNEY_BY_NAME, JOURNEYS_OF, TELLERS, Flags, Told
+from streams.journeys.told import JOURNEY_BY_NAME, JOURNEYS, JOURNEYS_OF, TELLERS, Flags, Told
 from streams.journeys.visits import FirstView
 from streams.ledger import DAYS_ONLY, FINE, QUARTERS, Ledger
-from streams.panes import WATERMARK_DELAY, Pane
-from streams.sites import Site, Sites
+from streams.panes import DAY, WATERMARK_DELAY, Pane
+from streams.sites import Site
 from streams.subjects import Subjects
+
+APART = 8 * DAY
+"""How far one topic may be behind another until a journey that follows both no longer waits for it."""
 
 
 class Notes:
@@ -25,7 +29,9 @@ class Notes:
         self._subjects = subjects
         self._newest = newest
         self._counts = counts
-        self._journeys_of = _journeys_in_use(ledger.sites)
+        all_sites = (ledger.sites.default, *ledger.sites.named.values())
+        self._journeys_of = _journeys_in_use(all_sites)
+        self._topics = {(told.journey.name, id(site)): {event.topic for event in told.events(site)} for told in JOURNEYS for site in all_sites}
         self.events = frozenset((*self._journeys_of, *TELLERS))
         """The types of events to hand over."""
         self.fresh: dict[str, dict[str, list[tuple[Note, int]]]] = {}
@@ -70,12 +76,12 @@ class Notes:
             before, after = subject.notes.get(journey, []), [note for note, _ in noted]
             if before or len(after) > 1:
                 after = sorted([*before, *after], key=_in_order)
-            late, was_late = subject.late, subject.late
-            if told.finest is Pane.MINUTE and any(level for _, level in noted):
+            late, was_late, minutes = subject.late, subject.late, told.finest is Pane.MINUTE
+            if minutes and any(level for _, level in noted):
                 late = [*late, *(note[0] for note, level in noted if level)]
             withdrawn, stated = changes(
-                [(one, one.at in was_late) for one in told.journey.facts(before, site)] if before else (),
-                [(one, one.at in late) for one in told.journey.facts(after, site)],
+                [(one, minutes and one.at in was_late) for one in told.journey.facts(before, site)] if before else (),
+                [(one, minutes and one.at in late) for one in told.journey.facts(after, site)],
             )
             for one, coarse in withdrawn:
                 state(name, one.at, DAYS_ONLY if coarse else FINE, one.labels, one.fact, withdraw=True)
@@ -85,7 +91,7 @@ class Notes:
                 self._flag(told, told.flags, before, [note for note, _ in noted], site)
             if told.thin is not None:
                 after = list(told.thin(after, site))
-            kept = list(told.journey.keep(after, self._watermark(told), site))
+            kept = list(told.journey.keep(after, self._watermark(told, site), site))
             if kept:
                 subject.notes[journey] = kept
             else:
@@ -105,21 +111,20 @@ class Notes:
                 add(counts, f"flag.{flag}", number)
             before = after
 
-    def _watermark(self, told: Told) -> int:
-        """Event time behind which nothing comes any more that a journey follows."""
-        newest = self._newest
-        return min([newest[topic] for topic in told.topics if topic in newest], default=0) - WATERMARK_DELAY
+    def _watermark(self, told: Told, site: Site) -> int:
+        """Event time behind which nothing comes any more that a journey follows at a site: that of the topic furthest behind."""
+        newest = [self._newest.get(topic, 0) for topic in self._topics[told.journey.name, id(site)]]
+        return max(min(newest), max(newest) - APART) - WATERMARK_DELAY
 
 
-def _journeys_in_use(sites: Sites) -> dict[type[Any], tuple[Told, ...]]:
-    """By type of event, the journeys that follow it: funnels only what is a step somewhere, and conversions no page views, because only the first
-    of a day can matter to them, and visits hand it over."""
-    steps = {event for site in (sites.default, *sites.named.values()) for event in site.funnel_steps}
+def _journeys_in_use(sites: Iterable[Site]) -> dict[type[Any], tuple[Told, ...]]:
+    """By type of event, the journeys that follow it at some site: conversions no page views, because only the first of a day can matter to them,
+    and visits hand it over."""
 
     def follows(told: Told, event: type[Any]) -> bool:
-        if told.journey is funnels:
-            return event in steps
-        return not (told.journey is conversions and event is e.PageViewed)
+        if told.journey is conversions and event is e.PageViewed:
+            return False
+        return any(event in told.events(site) for site in sites)
 
     return {event: used for event, all_told in JOURNEYS_OF.items() if (used := tuple(told for told in all_told if follows(told, event)))}
 

@@ -41,8 +41,8 @@ class Journey(Protocol):
         """All facts that these notes (in order of time and id) make."""
 
     def keep(self, notes: Sequence[Note], watermark: int, site: Site) -> Sequence[Note]:
-        """The notes an event inside the grace may still meet, and such that stand for those before. What it drops takes its facts
-        with it, and theirs alone: facts(notes) = facts(kept) + facts(dropped)."""
+        """The notes an event inside the grace may still meet, and such that stand for those before: whatever comes later changes the
+        facts of what is kept as it would change those of all notes."""
 
 
 def changes(before: Collection[H], after: Iterable[H]) -> tuple[list[H], list[H]]:

@@ -3,9 +3,11 @@
 An attempt opens with step 1 when none is open, and ends with the last step or when the funnel's window since its entry has passed
 (a step exactly at the window counts). Steps count in their order, other events may lie between; an event is one step at most, and
 events of the same time are taken in the order of the steps. All facts of an attempt credit the pane of its entry.
+
+Funnels of up to 24 hours are counted in quarter hours, longer ones in days: two journeys, each with the notes and the grace of its panes.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -15,6 +17,9 @@ from streams.journeys.following import Note, Stated
 from streams.panes import GRACE, MINUTE, Pane
 from streams.sites import STEP_EVENTS, Funnel, Site, Step, fits_template
 from streams.sources import route_of
+
+MOST = 500
+"""Notes of a subject that are held as they came. Of older ones only the steps of attempts under way are left, as if the grace ended there."""
 
 
 class FunnelEntry(msgspec.Struct, frozen=True, gc=False):
@@ -36,47 +41,74 @@ class StepTime(msgspec.Struct, frozen=True, gc=False):
     """Milliseconds since the step before."""
 
 
-name = "funnels"
-events: tuple[type[e.Event], ...] = tuple(STEP_EVENTS.values())
+class LongFunnelEntry(FunnelEntry, frozen=True, gc=False):
+    """The same of a funnel that is counted in days."""
 
 
-def note(event: Any, at: int, site: Site) -> Note | None:
-    """(at, id, {funnel#version: bits of the steps it may be}, segment, channel)."""
-    steps: dict[str, int] = {}
-    for key, bit, step in site.funnel_steps.get(type(event), ()):
-        if _fits(event, step, site):
-            steps[key] = steps.get(key, 0) | bit
-    return (at, event.id, steps, event.segment, event.channel) if steps else None
+class LongFunnelStep(FunnelStep, frozen=True, gc=False):
+    """The same of a funnel that is counted in days."""
 
 
-def facts(notes: Sequence[Note], site: Site) -> Iterator[Stated]:
-    """Of each attempt its FunnelEntry (labels segment, channel, funnel), and by step (labels segment, channel, funnel, step) a FunnelStep
-    for each step reached and the next one, and a StepTime for each step reached. Segment and channel: of its earliest step that has one.
-    """
-    for funnel_name, funnel in site.funnels.items():
-        for steps in _attempts(notes, funnel_name, funnel):
-            at = steps[0][0]
-            segment, channel = (next((one[place] for one in steps if one[place] is not None), None) for place in (3, 4))
-            yield Stated(FunnelEntry(len(steps) == len(funnel.steps)), at, (segment, channel, funnel_name))
-            for number, step in enumerate(funnel.steps[1 : len(steps) + 1], 1):
-                labels = (segment, channel, funnel_name, step.label)
-                yield Stated(FunnelStep(number < len(steps)), at, labels)
-                if number < len(steps):
-                    yield Stated(StepTime(steps[number][0] - steps[number - 1][0]), at, labels)
+class LongStepTime(StepTime, frozen=True, gc=False):
+    """The same of a funnel that is counted in days."""
 
 
-def keep(notes: Sequence[Note], watermark: int, site: Site) -> Sequence[Note]:
-    """From the entry of the earliest attempt that an event in time may still continue."""
-    cut = watermark - GRACE[Pane.QUARTER_HOUR]
-    spans = []
-    for funnel_name, funnel in site.funnels.items():
-        for steps in _attempts(notes, funnel_name, funnel):
-            entry = steps[0][0]
-            spans.append((entry, steps[-1][0] if len(steps) == len(funnel.steps) else entry + funnel.window * MINUTE))
-    for entry, end in sorted(spans, reverse=True):  # attempts at different funnels overlap: none may be cut in two
-        if entry < cut <= end:
-            cut = entry
-    return [one for one in notes if one[0] >= cut]
+class Funnels:
+    """The funnels that are counted in panes of one size. Notes: (time, id, {funnel#version: bits of the steps it may be}, segment, channel)."""
+
+    events: tuple[type[e.Event], ...] = tuple(STEP_EVENTS.values())
+
+    def __init__(self, name: str, pane: Pane, entry: type[FunnelEntry], step: type[FunnelStep], time: type[StepTime]) -> None:
+        self.name = name
+        self._pane = pane
+        self._entry, self._step, self._time = entry, step, time
+
+    def events_of(self, site: Site) -> Collection[type[e.Event]]:
+        """The events that are a step at a site."""
+        return site.funnel_steps[self._pane].keys()
+
+    def note(self, event: Any, at: int, site: Site) -> Note | None:
+        steps: dict[str, int] = {}
+        for key, bit, step in site.funnel_steps[self._pane].get(type(event), ()):
+            if _fits(event, step, site):
+                steps[key] = steps.get(key, 0) | bit
+        return (at, event.id, steps, event.segment, event.channel) if steps else None
+
+    def facts(self, notes: Sequence[Note], site: Site) -> Iterator[Stated]:
+        """Of each attempt its entry (labels segment, channel, funnel), and by step (labels segment, channel, funnel, step) a step for each one
+        reached and the next one, and a time for each one reached. Segment and channel: of its earliest step that has one."""
+        for funnel_name, funnel in self._funnels(site):
+            for steps in _attempts(notes, funnel_name, funnel):
+                at = steps[0][0]
+                segment, channel = (next((one[place] for one in steps if one[place] is not None), None) for place in (3, 4))
+                yield Stated(self._entry(len(steps) == len(funnel.steps)), at, (segment, channel, funnel_name))
+                for number, step in enumerate(funnel.steps[1 : len(steps) + 1], 1):
+                    labels = (segment, channel, funnel_name, step.label)
+                    yield Stated(self._step(number < len(steps)), at, labels)
+                    if number < len(steps):
+                        yield Stated(self._time(steps[number][0] - steps[number - 1][0]), at, labels)
+
+    def keep(self, notes: Sequence[Note], watermark: int, site: Site) -> Sequence[Note]:
+        """All that an event in time may still come before. Of the others the steps of attempts under way, each for its own funnel alone."""
+        cut = watermark - GRACE[self._pane]
+        if len(notes) > MOST:
+            cut = max(cut, notes[-MOST - 1][0] + 1)
+        settled = [one for one in notes if one[0] < cut]
+        left: dict[int, dict[str, int]] = {}
+        for funnel_name, funnel in self._funnels(site):
+            for steps in _attempts(settled, funnel_name, funnel):
+                if len(steps) < len(funnel.steps) and steps[0][0] + funnel.window * MINUTE >= cut:
+                    key = funnel.key(funnel_name)
+                    for one in steps:
+                        left.setdefault(id(one), {})[key] = one[2][key]
+        return [*((*one[:2], left[id(one)], *one[3:]) for one in settled if id(one) in left), *notes[len(settled) :]]
+
+    def _funnels(self, site: Site) -> Iterable[tuple[str, Funnel]]:
+        return ((name, funnel) for name, funnel in site.funnels.items() if funnel.pane is self._pane)
+
+
+SHORT = Funnels("funnels", Pane.QUARTER_HOUR, FunnelEntry, FunnelStep, StepTime)
+LONG = Funnels("long_funnels", Pane.DAY, LongFunnelEntry, LongFunnelStep, LongStepTime)
 
 
 def _attempts(notes: Sequence[Note], funnel_name: str, funnel: Funnel) -> Iterator[list[Note]]:

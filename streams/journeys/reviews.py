@@ -31,6 +31,10 @@ class Review(msgspec.Struct, array_like=True, eq=False, gc=False):
     """Label of its text; None without a text, or where the subject did not consent to scoring."""
     compound: int
     """VADER's compound of the text in ten-thousandths; 0 without one."""
+    complaints: tuple[str, ...] = ()
+    """Categories of complaint in its text, where that is negative."""
+    patterns: int = 0
+    """Version of the list of patterns by which its text was judged; 0 where VADER's label stands."""
 
     @property
     def is_rated(self) -> bool:

@@ -1,14 +1,14 @@
 """THE list of journeys that keep notes, and of the tellers that need none. A new journey is one file and its line here."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from streams import events as e
 from streams.journeys import audiences, carts, content, conversions, funnels, interactions, messages, orders, tickets, trials
 from streams.journeys.following import Journey, Note, Stated
 from streams.panes import DAY, Pane
-from streams.sites import Site
+from streams.sites import LONGEST_FUNNEL, Site
 
 Flags = Callable[[Sequence[Note], Site], Counter[str]]
 
@@ -23,16 +23,19 @@ class Told(NamedTuple):
     """Leaves out notes that change nothing, whatever comes."""
     flags: Flags | None = None
     """How many of the notes carry a flag, by flag."""
+    events_of: Callable[[Site], Collection[type[e.Event]]] | None = None
+    """Those of its events that the settings of a site make it follow there; None: all."""
 
-    @property
-    def topics(self) -> frozenset[str]:
-        return frozenset(event.topic for event in self.journey.events)
+    def events(self, site: Site) -> Collection[type[e.Event]]:
+        """The events it follows at a site."""
+        return self.journey.events if self.events_of is None else self.events_of(site)
 
 
 JOURNEYS = (
     Told(carts, Pane.QUARTER_HOUR, 2 * DAY),
     Told(orders, Pane.MINUTE, orders.KNOWN_FOR, flags=orders.flags),
-    Told(funnels, Pane.QUARTER_HOUR, 3 * DAY),
+    Told(funnels.SHORT, Pane.QUARTER_HOUR, 3 * DAY, events_of=funnels.SHORT.events_of),
+    Told(funnels.LONG, Pane.DAY, LONGEST_FUNNEL + 10 * DAY, events_of=funnels.LONG.events_of),
     Told(conversions, Pane.DAY, 10 * DAY, thin=conversions.thin),
     Told(tickets, Pane.MINUTE, tickets.LOOK_BACK, flags=tickets.flags),
     Told(trials, Pane.DAY, trials.KNOWN_FOR),

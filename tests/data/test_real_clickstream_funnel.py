@@ -12,8 +12,8 @@ from collections.abc import Iterable
 import pytest
 
 from streams import events as e
-from streams.journeys import carts, funnels
-from streams.journeys.funnels import FunnelEntry, FunnelStep
+from streams.journeys import carts
+from streams.journeys.funnels import SHORT, FunnelEntry, FunnelStep
 from streams.sites import Funnel, Site, Step
 from tests.data.adapters import DataSet, epoch_ms
 from tests.streams.journey_laws import facts_of
@@ -62,7 +62,7 @@ def sessions(shop: DataSet) -> list[list[e.Event]]:
 
 
 def reached_by(session: list[e.Event], funnel: str) -> set[str]:
-    told = [stated for stated in facts_of(funnels, session, SHOP) if stated.labels[2] == funnel]
+    told = [stated for stated in facts_of(SHORT, session, SHOP) if stated.labels[2] == funnel]
     first = {"entry" for stated in told if isinstance(stated.fact, FunnelEntry)}
     return first | {str(stated.labels[3]) for stated in told if stated.fact == FunnelStep(True)}
 

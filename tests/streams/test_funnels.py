@@ -7,9 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams import events as e
-from streams.journeys import funnels
 from streams.journeys.following import Stated
-from streams.journeys.funnels import FunnelEntry, FunnelStep, StepTime
+from streams.journeys.funnels import SHORT, FunnelEntry, FunnelStep, StepTime
 from streams.panes import DAY, HOUR, MINUTE
 from streams.sites import Funnel, Site, Step, load_sites
 from tests.streams.journey_laws import START, check_laws, facts_of, happens, notes_of, stories
@@ -56,7 +55,7 @@ def funnel(*steps, window=1440):
 
 def test_the_checkout_is_the_funnel_of_a_site_that_configures_none():
     steps = ("product_viewed", "product_added", "checkout_started", "order_completed")
-    told = facts_of(funnels, [made(kind, T + number * MINUTE, channel="email" if number == 2 else None) for number, kind in enumerate(steps)])
+    told = facts_of(SHORT, [made(kind, T + number * MINUTE, channel="email" if number == 2 else None) for number, kind in enumerate(steps)])
     labels = (None, "email", "checkout")
     assert told == [
         Stated(FunnelEntry(True), T, labels),
@@ -65,42 +64,42 @@ def test_the_checkout_is_the_funnel_of_a_site_that_configures_none():
 
 
 def test_an_attempt_states_the_steps_it_reached_and_the_one_it_did_not():
-    told = facts_of(funnels, [made("product_viewed", T), made("product_added", T + 5)])
+    told = facts_of(SHORT, [made("product_viewed", T), made("product_added", T + 5)])
     assert [(one.fact, one.labels[3:]) for one in told] == [
         (FunnelEntry(False), ()), (FunnelStep(True), ("product_added",)), (StepTime(5), ("product_added",)), (FunnelStep(False), ("checkout_started",)),
     ]  # fmt: skip
-    assert facts_of(funnels, [made("order_completed", T)]) == []
+    assert facts_of(SHORT, [made("order_completed", T)]) == []
 
 
 def test_the_steps_come_in_their_order_with_anything_between():
     site = funnel({"event": "page_viewed"}, {"event": "signed_in"}, {"event": "goal_reached"})
     early = [view(T), goal(T + 1), made("signed_in", T + 2)]
-    assert reached(facts_of(funnels, early, site)) == {("f", "entry"): 1, ("f", "signed_in"): 1}
-    assert reached(facts_of(funnels, [*early, made("signed_in", T + 3), goal(T + 4)], site))["f", "goal_reached"] == 1
+    assert reached(facts_of(SHORT, early, site)) == {("f", "entry"): 1, ("f", "signed_in"): 1}
+    assert reached(facts_of(SHORT, [*early, made("signed_in", T + 3), goal(T + 4)], site))["f", "goal_reached"] == 1
 
 
 def test_the_window_counts_from_the_entry_and_includes_its_end():
     site = funnel({"event": "page_viewed"}, {"event": "goal_reached"}, window=30)
-    assert reached(facts_of(funnels, [view(T), view(T + 20 * MINUTE), goal(T + 30 * MINUTE)], site)) == {("f", "entry"): 1, ("f", "goal_reached"): 1}
-    assert reached(facts_of(funnels, [view(T), view(T + 20 * MINUTE), goal(T + 30 * MINUTE + 1)], site)) == {("f", "entry"): 1}
-    assert reached(facts_of(funnels, [view(T), view(T + 30 * MINUTE + 1), goal(T + 31 * MINUTE)], site)) == {("f", "entry"): 2, ("f", "goal_reached"): 1}
+    assert reached(facts_of(SHORT, [view(T), view(T + 20 * MINUTE), goal(T + 30 * MINUTE)], site)) == {("f", "entry"): 1, ("f", "goal_reached"): 1}
+    assert reached(facts_of(SHORT, [view(T), view(T + 20 * MINUTE), goal(T + 30 * MINUTE + 1)], site)) == {("f", "entry"): 1}
+    assert reached(facts_of(SHORT, [view(T), view(T + 30 * MINUTE + 1), goal(T + 31 * MINUTE)], site)) == {("f", "entry"): 2, ("f", "goal_reached"): 1}
 
 
 def test_after_the_last_step_a_new_attempt_may_open():
     site = funnel({"event": "page_viewed"}, {"event": "goal_reached"})
-    told = facts_of(funnels, [view(T), goal(T + 1), goal(T + 2), view(T + 3), goal(T + 4)], site)
+    told = facts_of(SHORT, [view(T), goal(T + 1), goal(T + 2), view(T + 3), goal(T + 4)], site)
     assert reached(told) == {("f", "entry"): 2, ("f", "goal_reached"): 2}
 
 
 def test_equal_times_count_in_the_order_of_the_steps():
     site = funnel({"event": "page_viewed"}, {"event": "goal_reached"})
-    assert reached(facts_of(funnels, [goal(T, event_id="0"), view(T)], site)) == {("f", "entry"): 1, ("f", "goal_reached"): 1}
+    assert reached(facts_of(SHORT, [goal(T, event_id="0"), view(T)], site)) == {("f", "entry"): 1, ("f", "goal_reached"): 1}
 
 
 def test_one_event_is_one_step():
     site = funnel({"event": "page_viewed", "name": "one"}, {"event": "page_viewed", "name": "two"})
-    assert reached(facts_of(funnels, [view(T)], site)) == {("f", "entry"): 1}
-    assert reached(facts_of(funnels, [view(T), view(T + 1)], site)) == {("f", "entry"): 1, ("f", "two"): 1}
+    assert reached(facts_of(SHORT, [view(T)], site)) == {("f", "entry"): 1}
+    assert reached(facts_of(SHORT, [view(T), view(T + 1)], site)) == {("f", "entry"): 1, ("f", "two"): 1}
 
 
 @pytest.mark.parametrize(
@@ -125,23 +124,23 @@ def test_one_event_is_one_step():
 def test_a_step_may_ask_for_fields(step, fitting, other):
     site = load_sites("").default
     site = Site(routes=("/shop/*",), funnels=funnel(step, {"event": "signed_in"}).funnels, consent=site.consent)
-    assert reached(facts_of(funnels, [fitting], site)) == {("f", "entry"): 1}
-    assert facts_of(funnels, [other], site) == []
+    assert reached(facts_of(SHORT, [fitting], site)) == {("f", "entry"): 1}
+    assert facts_of(SHORT, [other], site) == []
 
 
 def test_what_a_changed_funnel_has_counted_stays_as_it_was():
     events = [view(T), goal(T + 1)]
     before = funnel({"event": "page_viewed"}, {"event": "goal_reached"})
     after = funnel({"event": "page_viewed"}, {"event": "goal_reached"}, window=60)
-    notes = notes_of(funnels, events, before)
-    assert list(funnels.facts(notes, before))
-    assert not list(funnels.facts(notes, after)), "so nothing is withdrawn"
-    assert not notes_of(funnels, events, Site(funnels={}))
+    notes = notes_of(SHORT, events, before)
+    assert list(SHORT.facts(notes, before))
+    assert not list(SHORT.facts(notes, after)), "so nothing is withdrawn"
+    assert not notes_of(SHORT, events, Site(funnels={}))
 
 
 @given(stories(KINDS, (0, 1, MINUTE, 20 * MINUTE, HOUR - 1, HOUR, HOUR + 1, 5 * HOUR, DAY, 30 * HOUR)))
 def test_laws(arrivals):
-    check_laws(funnels, arrivals, SHOP)
+    check_laws(SHORT, arrivals, SHOP)
 
 
 @given(stories(KINDS, (0, 1, MINUTE, 20 * MINUTE, HOUR, HOUR + 1, 5 * HOUR, DAY), most=24))
@@ -157,7 +156,7 @@ def test_a_recount_agrees(arrivals):
         "page_viewed": lambda event: is_view(event) and event.path.startswith("/shop"),
         "goal_reached": lambda event: is_goal(event) and event.goal == "buy",
     }
-    assert Counter(facts_of(funnels, arrivals, SHOP)) == browse + recount("buy", arrivals, steps, DAY)
+    assert Counter(facts_of(SHORT, arrivals, SHOP)) == browse + recount("buy", arrivals, steps, DAY)
 
 
 def recount(name, arrivals, steps, window):
