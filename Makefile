@@ -37,11 +37,11 @@ run: $(VENV)/.run ## the product on one screen: embedded broker, worker, a made-
 
 .PHONY: test
 test: $(VENV)/.dev ## everything; what needs a real Kafka says so when it is skipped (and fails when CI is set)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 .PHONY: test-fast
-test-fast: $(VENV)/.dev ## what needs no broker
-	$(BIN)/python -m pytest -m "not kafka" tests
+test-fast: $(VENV)/.dev ## what takes no broker of its own and little time
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not kafka and not slow"
 
 .PHONY: check
 check: $(VENV)/.dev ## format, lint, types, import contracts

@@ -26,10 +26,13 @@ if os.environ.get("CI"):
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever uses a real Kafka carries the marker, so that `-m 'not kafka'` leaves nothing behind."""
+    """Whatever uses a real Kafka carries the marker, so that `-m 'not kafka'` leaves nothing behind. What waits for brokers and processes
+    runs one after the other, in one of pytest-xdist's workers."""
     for item in items:
         if {"kafka", "secure_kafka", "local_kafka"}.intersection(getattr(item, "fixturenames", ())):
             item.add_marker("kafka")
+        if item.get_closest_marker("kafka") or item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.xdist_group("brokers"))
 
 
 def missing(what: object) -> NoReturn:
