@@ -7,15 +7,19 @@ import re
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 import click
+import msgspec
 
-from agents.replay import STDIN, progress, replay
+from agents.replay import STDIN, Lines, ReplayError, progress, replay
+from agents.sentiment import ExplainOrCommand
 from agents.settings import Settings, SettingsError
 from agents.simulate import INCIDENT, simulate_command
+from collector.keys import Key, Keys, KeysError, add_key, create_key, entry_text, load_keys
 from simulator.incidents import Incident
 from streams.events import TYPES
 from streams.kpis import KPIS
@@ -24,6 +28,7 @@ from streams.topics import EVENT_TOPICS
 
 if TYPE_CHECKING:
     from agents.send import Sent
+    from collector.plan import Plans
 
 T = TypeVar("T")
 NAMED_FAULTS = 20
@@ -54,7 +59,7 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except (SettingsError, SitesError) as error:
+        except (SettingsError, SitesError, KeysError) as error:
             raise Sentence(str(error)) from None
 
 
@@ -75,6 +80,30 @@ def read_sites(settings: Settings) -> Sites:
         return load_sites(Path(settings.sites).read_text(encoding="utf-8"), settings.sites)
     except (OSError, UnicodeDecodeError) as error:
         raise SitesError(f"{settings.sites}: {error}") from error
+
+
+def read_keys(settings: Settings, made: Keys | None = None) -> Keys:
+    """The keys file of the settings, as it is now; without one what was made for trying. Raises KeysError."""
+    if settings.collector_keys is None:
+        if made is None:
+            raise KeysError("ENGAGE_COLLECTOR_KEYS names the file of the keys that may send; `engage keys create --site SITE --file keys.yml` makes one.")
+        return made
+    try:
+        return load_keys(Path(settings.collector_keys).read_text(encoding="utf-8"), settings.collector_keys)
+    except (OSError, UnicodeDecodeError) as error:
+        raise KeysError(f"{settings.collector_keys}: {error}") from error
+
+
+def read_plans(settings: Settings) -> "Plans | None":
+    """The tracking plans that the settings name."""
+    from collector.plan import PlanError, load_plans
+
+    if settings.collector_plan is None:
+        return None
+    try:
+        return load_plans(Path(settings.collector_plan).read_text(encoding="utf-8"), settings.collector_plan)
+    except (OSError, UnicodeDecodeError, PlanError) as error:
+        raise Sentence(str(error)) from None
 
 
 def print_json(value: Any) -> None:
@@ -162,6 +191,111 @@ def run(rate: float, seed: int, duration: float | None, incidents: tuple[Inciden
     _exit(run_demo(settings, replace(options, incidents=incidents) if incidents else options))
 
 
+@cli.command(
+    epilog=_examples(
+        "engage keys create --site shop --file keys.yml && ENGAGE_COLLECTOR_KEYS=keys.yml engage collector",
+        "ENGAGE_COLLECTOR_DEVELOPMENT=on engage collector",
+    )
+)
+@click.option("--embedded", is_flag=True, hidden=True, help="For `engage run`: end with standard input.")
+def collector(embedded: bool) -> None:
+    """Take events over HTTP from Segment, RudderStack, PostHog, Snowplow and CloudEvents clients, until SIGTERM or Ctrl-C.
+
+    An event is acknowledged when Kafka has it on all in-sync copies, or this machine on its disk. SIGHUP reads the keys file again. The last line is one
+    JSON object: messages that Kafka has confirmed, by topic, and how many wait in the spool. See docs/collector.md.
+    """
+    import uvloop
+
+    from agents.logs import setup_logging
+    from collector.app import Options, serve
+    from collector.limits import networks
+    from collector.spool import SpoolError
+
+    settings = read_settings()
+    made = None
+    if settings.collector_development and settings.collector_keys is None:
+        key, text = create_key("development", "write", "shop")
+        made = Keys([key])
+        click.echo(f"A key for the site shop, as long as this runs: {text}", err=True)
+    read_keys(settings, made)
+    options = Options(
+        connection=settings.client_kwargs(),
+        prefix=settings.topic_prefix,
+        spool=Path(settings.collector_spool),
+        spool_bytes=settings.collector_spool_bytes,
+        read_keys=lambda: read_keys(settings, made),
+        plans=read_plans(settings),
+        host=settings.collector_host,
+        port=settings.collector_port,
+        development=settings.collector_development,
+        proxies=networks(settings.collector_proxies or ""),
+        address_rate=settings.collector_address_rate,
+        connections=settings.collector_connections,
+    )
+    setup_logging(settings.log_level)
+    if embedded:
+        from agents.run import end_with_standard_input
+
+        end_with_standard_input()
+    try:
+        counted = uvloop.run(serve(options, lambda port: click.echo(f"Takes events on http://{settings.collector_host}:{port}", err=True)))
+    except (SpoolError, OSError) as error:
+        raise Sentence(str(error)) from None
+    click.echo(json.dumps(counted))
+
+
+@cli.group(epilog=_examples("engage keys create --site shop --file keys.yml", "engage keys create --site shop --kind server --file keys.yml"))
+def keys() -> None:
+    """Make keys for those who send events to the collector."""
+
+
+@keys.command(
+    "create",
+    epilog=_examples(
+        "engage keys create --site shop --origin https://shop.example --file keys.yml",
+        "engage keys create --site shop --kind server --name shop-backend --file keys.yml",
+    ),
+)
+@click.option("--site", required=True, help="The site it may send events of.")
+@click.option(
+    "--kind", type=click.Choice(["write", "server"]), default="write", show_default=True, help="`write` stands in a page, `server` is a secret of a server."
+)
+@click.option("--name", help="How logs and answers call it (default: site and kind).")
+@click.option("--origin", "origins", multiple=True, help="Of a write key: a page it may be used from, for instance https://shop.example.")
+@click.option("--rate", type=click.FloatRange(0, min_open=True), help="Events per second (default: 100 for write keys, 10,000 for server keys).")
+@click.option("--file", type=click.Path(dir_okay=False, path_type=Path), help="Keys file to add it to; made where there is none.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+def keys_create(
+    site: str, kind: Literal["write", "server"], name: str | None, origins: tuple[str, ...], rate: float | None, file: Path | None, as_json: bool
+) -> None:
+    """Make a key. A server key is shown once: the keys file holds only its hash.
+
+    A running collector reads the file again when it gets SIGHUP.
+    """
+    default = re.sub(r"[^a-z0-9-]", "-", f"{site[:24]}-{kind}")
+    key, text = create_key(name or default, kind, site, origins, rate)
+    if file is not None:
+        _add_to_file(key, file)
+    if as_json:
+        entry = {field: value for field, value in msgspec.to_builtins(key).items() if value}
+        print_json({"key": text, "entry": entry, "file": None if file is None else str(file)})
+        return
+    click.echo(text)
+    if file is None:
+        click.echo(f"Put this at the end of the keys file:\n{entry_text(key)}", err=True, nl=False)
+    else:
+        shown_once = "" if kind == "write" else " The file has only its hash: keep the key, it cannot be shown again."
+        click.echo(f"{key.name} was added to {file}.{shown_once}", err=True)
+
+
+def _add_to_file(key: Key, file: Path) -> None:
+    try:
+        text = file.read_text(encoding="utf-8") if file.exists() else ""
+        file.write_text(add_key(text, key, str(file)), encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise KeysError(f"{file}: {error}") from error
+
+
 # --- events: sending them, looking at them, putting right what failed; in order of name -------------------------------
 
 
@@ -195,9 +329,9 @@ def doctor(as_json: bool) -> None:
     _exit(code)
 
 
-@cli.group(epilog=_examples("engage events schema > events.schema.json"))
+@cli.group(epilog=_examples("engage events schema > events.schema.json", "engage events asyncapi", "engage events openapi"))
 def events() -> None:
-    """What may be sent."""
+    """What may be sent, as documents for programs."""
 
 
 @events.command("schema", epilog=_examples("engage events schema", "engage events schema > events.schema.json"))
@@ -208,6 +342,25 @@ def events_schema() -> None:
     print_json(schema())
 
 
+@events.command("asyncapi", epilog=_examples("engage events asyncapi > asyncapi.json", "ENGAGE_TOPIC_PREFIX=shop. engage events asyncapi"))
+def events_asyncapi() -> None:
+    """Print the AsyncAPI 3 document of the topics: what is taken from Kafka, and what is written there for others."""
+    from alerts.evaluation import Alert
+    from streams.asyncapi import document
+
+    settings = read_settings()
+    print_json(document(version("engagement-monitor"), Alert, settings.topic_prefix, settings.partitions, settings.replication))
+
+
+@events.command("openapi", epilog=_examples("engage events openapi > openapi.json"))
+def events_openapi() -> None:
+    """Print the OpenAPI 3.1 document of the collector, which serves the same at /openapi.json."""
+    from collector.openapi import document
+    from collector.routes import DEVELOPMENT, ROUTES
+
+    print_json(document(version("engagement-monitor"), (*ROUTES, *DEVELOPMENT)))
+
+
 @cli.group(epilog=_examples("engage failed list", "engage failed show --reason unknown_field", "engage failed replay --reason unknown_field"))
 def failed() -> None:
     """Events that were not counted: how many and why, in full, and once more."""
@@ -216,7 +369,9 @@ def failed() -> None:
 def _selection(command: Callable[..., None]) -> Callable[..., None]:
     """The options that say which failed events a command is about."""
     command = click.option("--site", help="Only of this site, as far as it can be read.")(command)
-    command = click.option("--topic", type=click.Choice(EVENT_TOPICS), help="Only those that came on this topic.")(command)
+    command = click.option("--topic", type=click.Choice((*EVENT_TOPICS, "collector")), help="Only those that came on this topic, or by HTTP.")(
+        command
+    )
     return click.option("--reason", metavar="REASON", help="Only with this reason; `engage failed list` names those there are.")(command)
 
 
@@ -275,10 +430,11 @@ def _place(text: str) -> tuple[int | None, int]:
 def failed_replay(reason: str | None, topic: str | None, site: str | None, fix: str, unchecked: bool, yes: bool, as_json: bool) -> None:
     """Publish failed events once more: the original bytes, key and headers, to the topic they came on.
 
-    Each is checked first, and the receipt goes with it. Counts and asks before it sends; without a terminal, and without --yes, it only counts. An
-    event that is replayed twice is counted once. Exit code 1 if some would fail again.
+    What the collector refused is translated once more, with the tracking plan of today. Each is checked first, and the receipt goes with it. Counts
+    and asks before it sends; without a terminal, and without --yes, it only counts. An event that is replayed twice is counted once. Exit code 1 if
+    some would fail again.
     """
-    from agents.failed import Plan, Selection, replay_failed
+    from agents.failed import Plan, Selection, replay_failed, route
 
     def agreed(plan: Plan, number: int) -> bool:
         if not as_json:
@@ -294,7 +450,9 @@ def failed_replay(reason: str | None, topic: str | None, site: str | None, fix: 
 
     if reason is None and topic is None and site is None:
         raise click.UsageError("Say which: --reason, --topic or --site.")
-    plan, sent = _ask(replay_failed(read_settings(), Selection(reason, topic, site), fix, unchecked=unchecked, agreed=agreed))
+    settings = read_settings()
+    again = partial(route, fix=fix, plans=read_plans(settings))
+    plan, sent = _ask(replay_failed(settings, Selection(reason, topic, site), again, unchecked=unchecked, agreed=agreed))
     if as_json:
         print_json(plan._asdict() | {"sent": sent or 0})
     elif sent is not None:
@@ -441,9 +599,9 @@ def kpis(as_json: bool) -> None:
         click.echo(f"{click.style(row['name'], bold=True)} ({row['unit']}, {row['tag']})\n  {row['question']}\n  = {row['formula']}   [{row['source']}]")
 
 
-@cli.group(epilog=_examples("engage rules check", "engage rules check rules/ more.yml --json"))
+@cli.group(epilog=_examples("engage rules check", "engage rules test rules/", "engage rules replay march.jsonl.gz"))
 def rules() -> None:
-    """Look at the rules that alerts follow."""
+    """The rules that alerts follow: whether they can be used, do what they should, and what they would have said of the past."""
 
 
 @rules.command("check", epilog=_examples("engage rules check", "engage rules check rules/ more.yml --json"))
@@ -463,6 +621,168 @@ def rules_check(paths: tuple[Path, ...], as_json: bool) -> None:
         if not faults:
             click.echo("All rules can be used.")
     _exit(1 if faults else 0)
+
+
+@rules.command("test", epilog=_examples("engage rules test", "engage rules test rules/ --only night", "engage rules test rules/shop_test.yml --json"))
+@click.argument("paths", nargs=-1, type=click.Path(exists=True, path_type=Path))
+@click.option("--only", default="", metavar="TEXT", help="Only tests with this in their name.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+def rules_test(paths: tuple[Path, ...], only: str, as_json: bool) -> None:
+    """Run the tests beside rule files: those of shop.yml are in shop_test.yml.
+
+    PATHS are files and directories (default: the rules of ENGAGE_RULES, else the product's own). Tests run in virtual time through the same code as a
+    worker. Exit code 1 if a test fails, 2 if there is none or a file cannot be used.
+    """
+    from agents import rules as trying
+    from agents.alerting import rule_paths
+
+    def say(tested: trying.Tested) -> None:
+        if not as_json:
+            click.echo("\n".join(trying.tested_lines(tested)))
+
+    report = trying.run_tests(paths or rule_paths(read_settings().rules), only, say)
+    click.echo(trying.encoded(report.fields()) if as_json else "\n".join(trying.report_lines(report)))
+    _exit(report.exit_code)
+
+
+@rules.command(
+    "replay",
+    epilog=_examples(
+        "engage rules replay march.jsonl.gz",
+        "engage rules replay --rules new.yml --rule TrafficDrop march.jsonl.gz",
+        "engage rules replay --site shop --from -7d",
+        "engage rules replay reviews social --json > would-have-fired.json",
+    ),
+)
+@click.argument("sources", nargs=-1, metavar="[FILE|TOPIC]...")
+@click.option("--rules", "paths", multiple=True, type=click.Path(exists=True, path_type=Path), help="File or directory of rules (default: those in force).")
+@click.option("--rule", "names", multiple=True, metavar="NAME", help="Only this rule; may be given several times.")
+@click.option("--site", help="Only this site.")
+@click.option("--from", "begin", metavar="TIME", help="Say nothing of what fires before: 2026-03-02, 2026-03-02T10:00, or -7d for a week ago.")
+@click.option("--to", "end", metavar="TIME", help="Do not read what was received from then on.")
+@click.option("--partitions", type=click.IntRange(1, 1024), help="Partitions for files (default: those of the settings); 1 is fastest.")
+@click.option("--alerts", "shown", type=click.IntRange(0), default=10, show_default=True, help="Show at most so many alerts of each rule with a chart.")
+@click.option("--fail-if-fires", is_flag=True, help="Exit code 1 if anything would have fired.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+def rules_replay(
+    sources: tuple[str, ...], paths: tuple[Path, ...], names: tuple[str, ...], site: str | None, begin: str | None, end: str | None, partitions: int | None,
+    shown: int, fail_if_fires: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Say what rules would have said of the past: when they would have fired, how long, on what, with a chart of the measure.
+
+    Reads FILES of events (JSON lines in the order in which they were received, also .gz; `-` is standard input), or event topics of Kafka as far as they
+    go now (without any: all four). Nobody is told of anything. What comes before --from is read too: rules compare with it and learn from it.
+    """
+    from agents import rules as trying
+    from agents.alerting import rule_paths
+    from alerts.rules import RulesError, read_rules
+
+    settings = read_settings()
+    sites = read_sites(settings)
+    topics = [source for source in sources if source in EVENT_TOPICS]
+    if topics and len(topics) < len(sources):
+        raise click.UsageError("Give files or topics, not both.")
+    if missing := [source for source in sources if source not in EVENT_TOPICS and source != STDIN and not Path(source).is_file()]:
+        raise click.UsageError(f"There is no file {missing[0]!r}; topics are {', '.join(EVENT_TOPICS)}.")
+    try:
+        in_force = trying.select_rules(read_rules(paths or rule_paths(settings.rules)), names)
+        wanted = trying.wanted(site, begin, end)
+    except (RulesError, ValueError) as error:
+        raise Sentence(str(error)) from None
+    with progress() as show:
+        if sources and not topics:
+            try:
+                found = trying.replay_files(Lines(sources), in_force, sites, partitions or settings.partitions, wanted, show)
+            except ReplayError as error:
+                raise Sentence(str(error)) from None
+        else:
+            found = _ask(trying.replay_topics(settings, topics or EVENT_TOPICS, in_force, sites, wanted, show))
+    click.echo(trying.encoded(found.fields()) if as_json else "\n".join(trying.replayed_lines(found, shown)))
+    _exit(1 if fail_if_fires and found.backtest.incidents else 0)
+
+
+@cli.group(
+    cls=ExplainOrCommand,
+    epilog=_examples(
+        'engage sentiment "Great, another delay"', "engage sentiment label reviews.jsonl --to labels.jsonl", "engage sentiment refit labels.jsonl"
+    ),
+)
+def sentiment() -> None:
+    """Say what is made of a text and why; label texts, and fit the probability to the labels."""
+
+
+SITE_OPTION = click.option("--site", default="default", show_default=True, help="Judge as this site of ENGAGE_SITES does: its names, patterns and numbers.")
+
+
+@sentiment.command(
+    "explain",
+    epilog=_examples(
+        'engage sentiment "Great, another delay"',
+        'engage sentiment --site shop --review "Nice room. Nobody answers."',
+        "engage sentiment --json - < text.txt",
+    ),
+)
+@click.argument("text")
+@SITE_OPTION
+@click.option("--language", help="The language tag that the source states (default: it is detected).")
+@click.option("--review", is_flag=True, help="Judge it as a review: sentence by sentence.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+def sentiment_explain(text: str, site: str, language: str | None, review: bool, as_json: bool) -> None:
+    """Explain one text (`-`: standard input): its standard score, normal form, language, the patterns found with their words, score and label."""
+    from agents import sentiment as texts
+
+    if text == STDIN:
+        text = click.get_text_stream("stdin").read()
+    explained = texts.explain(text, read_sites(read_settings())[site], language, review=review)
+    if as_json:
+        print_json(texts.as_json(explained))
+    else:
+        click.echo(texts.as_text(explained))
+
+
+@sentiment.command(
+    "label", epilog=_examples("engage sentiment label reviews.jsonl --to labels.jsonl", "engage sentiment label tweets.txt --to labels.jsonl --site shop")
+)
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--to", "labels", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The file of labels; new ones are appended.")
+@SITE_OPTION
+def sentiment_label(file: Path, labels: Path, site: str) -> None:
+    """Show the texts of a file (events as JSON lines, or a text per line) one by one and ask: is it a complaint?
+
+    What has a label already is not asked again, so you can go on where you stopped. About 50 labels are enough for `refit`; take texts as they come.
+    """
+    from agents import sentiment as texts
+
+    of_site = read_sites(read_settings())[site]
+    answers = click.Choice(["y", "n", "s", "q"])
+
+    def ask(question: str) -> str:
+        return str(click.prompt(question, type=answers, show_choices=False))
+
+    try:
+        with file.open(encoding="utf-8", errors="replace") as lines:
+            known = texts.label_texts(texts.read_texts(lines), labels, of_site, ask, click.echo)
+    except (texts.LabelsError, OSError, UnicodeDecodeError) as error:
+        raise Sentence(str(error)) from None
+    click.echo(f"{labels} has {known} labels")
+
+
+@sentiment.command("refit", epilog=_examples("engage sentiment refit labels.jsonl", "engage sentiment refit labels.jsonl --site shop --json"))
+@click.argument("labels", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@SITE_OPTION
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+def sentiment_refit(labels: Path, site: str, as_json: bool) -> None:
+    """Fit the two numbers of p_negative to at least 50 labels, and print the lines for the sites file with the calibration before and after."""
+    from agents import sentiment as texts
+
+    try:
+        fitted = texts.refit(texts.read_labels(labels), read_sites(read_settings())[site])
+    except (texts.LabelsError, texts.CalibrationError, OSError, UnicodeDecodeError) as error:
+        raise Sentence(str(error)) from None
+    if as_json:
+        print_json(texts.refit_json(fitted))
+    else:
+        click.echo(texts.refit_text(site, fitted))
 
 
 @cli.group(epilog=_examples("engage topics create", "engage topics check --json"))

@@ -121,6 +121,15 @@ class Alerting(Collector):
         for labels, number in sorted(firing.items()):
             active.add_metric(labels, number)
         yield active
+        text = "Label sets that detectors look at, by what they say; over_limit: those without one, because there are too many."
+        detectors = GaugeMetricFamily("engagement_detectors", text, labels=("state",))
+        counted: dict[str, int] = {}
+        for watch in self.watches():
+            for state, number in watch.detectors().items():
+                counted[state] = counted.get(state, 0) + number
+        for state, number in counted.items():
+            detectors.add_metric((state,), number)
+        yield detectors
         sent = CounterMetricFamily("engagement_notifications", "Transitions of alerts accepted, by notifier.", labels=("notifier",))
         failed = CounterMetricFamily(
             "engagement_notifications_failed", "Transitions of alerts not accepted, by notifier and reason.", labels=("notifier", "reason")

@@ -6,7 +6,7 @@ what was wrong and where it lay (`streams/intake.py`).
 
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import click
@@ -14,6 +14,9 @@ import click
 from agents.send import open_publisher
 from agents.settings import Settings
 from agents.tail import Line, Log, instant, judge, named, need_topic, open_log, partition_counts, printable, raw_fields, snippet
+from collector import refusals
+from collector.plan import Plans
+from collector.translation import Accepted
 from streams import events as e
 from streams.flow import Headers, Message
 from streams.intake import RECEIPT_HEADER
@@ -51,6 +54,8 @@ class Failure(NamedTuple):
     value: bytes
     headers: Headers
     """Those of the producer."""
+    origin: refusals.Origin | None = None
+    """How it came in by HTTP, where it did."""
 
     @property
     def place(self) -> str:
@@ -74,8 +79,9 @@ def failure_of(record: Any) -> Failure:
     own = tuple((name, value) for name, value in record.headers if not name.lower().startswith(OWN_HEADERS))
     source = number("engage-partition", -1), number("engage-offset", -1)
     return Failure(
-        record.partition, record.offset, text("reason"), text("path"), text("detail"), text("topic"), *source, received, record.key, record.value or b"", own
-    )
+        record.partition, record.offset, text("reason"), text("path"), text("detail"), text("topic"), *source, received, record.key, record.value or b"", own,
+        refusals.origin_of(said),
+    )  # fmt: skip
 
 
 class Selection(NamedTuple):
@@ -214,16 +220,20 @@ class Plan(NamedTuple):
     """Events that would be accepted now."""
     refused: dict[str, int]
     """The others, by the reason why they would fail again."""
+    stuck: int
+    """Those of the others that cannot be published in any case."""
 
 
-def route(failure: Failure, fix: str) -> tuple[Message | None, str | None]:
-    """The event as it is to be published once more (None: nobody can), and why it would fail again (None: it would not).
+def route(failure: Failure, fix: str, plans: Plans | None = None) -> tuple[list[Message], str | None]:
+    """The event as it is to be published once more (none: nobody can), and why it would fail again (None: it would not).
 
     It stays in its partition, because what its subject did before is counted there. One that came without a key gets its own if it is
-    an event by now.
+    an event by now. What the door refused is translated once more, with the tracking plan of today.
     """
-    if failure.topic not in EVENT_TOPICS:  # not written by a worker
-        return None, NO_TOPIC
+    if failure.origin is not None:
+        return _through_the_door(failure, failure.origin, plans)
+    if failure.topic not in EVENT_TOPICS:  # not written by us
+        return [], NO_TOPIC
     event = judge(failure.value, failure.topic, failure.headers)
     if fix == "topic" and isinstance(event, e.Rejected) and event.reason == e.Reason.WRONG_TOPIC:
         event = e.decode(failure.value)
@@ -233,28 +243,45 @@ def route(failure: Failure, fix: str) -> tuple[Message | None, str | None]:
     partition = None if moved or failure.key is None or failure.source_partition < 0 else failure.source_partition
     why = str(event.reason) if isinstance(event, e.Rejected) else failure.reason if failure.reason in NO_HELP else None
     headers = (*failure.headers, (RECEIPT_HEADER, b"%d" % failure.received))
-    return Message(topic, key, failure.value, headers, partition), why
+    return [Message(topic, key, failure.value, headers, partition)], why
+
+
+def _through_the_door(failure: Failure, origin: refusals.Origin, plans: Plans | None) -> tuple[list[Message], str | None]:
+    """All events that a message makes; those that were accepted when it came carry the same ids and are recognised as duplicates."""
+    messages = []
+    for outcome in refusals.translate_again(failure.value, origin, failure.received, None if plans is None else plans[origin.site]):
+        if not isinstance(outcome, Accepted):
+            return [], str(outcome.reason)
+        messages.append(Message(outcome.topic, outcome.key, outcome.value))
+    return messages, None
+
+
+Route = Callable[[Failure], tuple[list[Message], str | None]]
+"""What `route` says of a failure."""
 
 
 class Replay:
     """One replay: `plan` says what it would do, `publish` does it with the same failures. A context of `open_log`."""
 
-    def __init__(self, settings: Settings, selected: _Selected, counts: Mapping[str, int], fix: str, unchecked: bool) -> None:
-        self._settings, self._selected, self._counts, self._fix, self._unchecked = settings, selected, counts, fix, unchecked
+    def __init__(self, settings: Settings, selected: _Selected, counts: Mapping[str, int], route: Route, unchecked: bool) -> None:
+        self._settings, self._selected, self._counts, self._route, self._unchecked = settings, selected, counts, route, unchecked
 
     async def plan(self) -> Plan:
         verdicts: Counter[str | None] = Counter()
+        stuck = 0
         async for failures in self._selected:
-            verdicts.update(route(failure, self._fix)[1] for failure in failures)
-        return Plan(verdicts.total(), verdicts[None], {why: number for why, number in verdicts.items() if why is not None})
+            for messages, why in map(self._route, failures):
+                verdicts[why] += 1
+                stuck += not messages
+        return Plan(verdicts.total(), verdicts[None], {why: number for why, number in verdicts.items() if why is not None}, stuck)
 
     async def publish(self) -> int:
         """Publish and wait until all is acknowledged; returns how many events it were."""
         sent = 0
         async with open_publisher(self._settings) as publisher:
             async for failures in self._selected:
-                routed = (route(failure, self._fix) for failure in failures)
-                messages = [self._in_bounds(message) for message, why in routed if message is not None and (why is None or self._unchecked)]
+                routed = [messages for messages, why in map(self._route, failures) if why is None or self._unchecked]
+                messages = [self._in_bounds(message) for messages in routed for message in messages]
                 await publisher.send_and_wait(messages)
                 sent += len(messages)
         return sent
@@ -265,11 +292,11 @@ class Replay:
         return message if message.partition is None or message.partition < count else message._replace(partition=None)
 
 
-async def replay_failed(settings: Settings, selection: Selection, fix: str, *, unchecked: bool, agreed: Any) -> tuple[Plan, int | None]:
+async def replay_failed(settings: Settings, selection: Selection, route: Route, *, unchecked: bool, agreed: Any) -> tuple[Plan, int | None]:
     """Publish the selected failures once more if `agreed(plan, number)` says so; returns the plan, and how many were sent (None: nothing)."""
     counts = await partition_counts(settings)
     async with open_log(settings, FAILED) as log:
-        replay = Replay(settings, await _Selected.on(log, selection), counts, fix, unchecked)
+        replay = Replay(settings, await _Selected.on(log, selection), counts, route, unchecked)
         plan = await replay.plan()
-        number = plan.selected - plan.refused.get(NO_TOPIC, 0) if unchecked else plan.healed
+        number = plan.selected - plan.stuck if unchecked else plan.healed
         return plan, await replay.publish() if agreed(plan, number) else None

@@ -27,7 +27,7 @@ from streams.readings import Reading
 
 SERIES_LIMIT: Final = 4_500
 """Series of this collector; a process may have 5,000, and the engine's own take the rest."""
-SUFFIXES: Final = {"count": "", "ratio": "_ratio", "seconds": "_seconds", "pages": "", "stars": "_stars", "score": "_score", "minor": "_minor"}
+SUFFIXES: Final = {"count": "", "ratio": "_ratio", "seconds": "_seconds", "pages": "", "stars": "_stars", "score": "_score", "minor": "_minor", "version": ""}
 """What a measure's unit adds to its name; a count and pages per session say their unit already. Money is in minor units of its currency."""
 WINDOWS: Final = ("live5m", "1h", "day", "week", "month")
 """A measure exports the first of these it has; all its windows are on the topic `readings`."""
@@ -300,6 +300,11 @@ def _held(partitions: Sequence[Partition]) -> Iterator[Metric]:
     ids = GaugeMetricFamily("engagement_held_ids", "Event ids that are remembered to recognise duplicates.", labels=("partition",))
     panes = GaugeMetricFamily("engagement_pane_rows", "Rows of counters that events of the partition can still change.", labels=("partition",))
     rollups = GaugeMetricFamily("engagement_rollup_rows", "Rows of counters held for the sites of the partition: windows and history.", labels=("partition",))
+    grams = GaugeMetricFamily("engagement_grams", "Phrases of negative texts counted for the quarter hours that may still change.", labels=("partition",))
+    pruned = CounterMetricFamily("engagement_pruned_grams", "Phrases of negative texts no longer counted because there were too many.", labels=("partition",))
+    learned = GaugeMetricFamily(
+        "engagement_learned_weights", "What starred reviews have taught, where the site wants it: words and pairs of words.", labels=("site", "partition")
+    )
     for partition in partitions:
         number = str(partition.partition)
         for topic, newest in partition.intake.newest.items():
@@ -307,11 +312,14 @@ def _held(partitions: Sequence[Partition]) -> Iterator[Metric]:
         for topic, at in partition.intake.seen.held_since().items():
             held_since[topic] = max(at, held_since.get(topic, at))
         held = partition.status()
-        for family, name in ((subjects, "subjects"), (ids, "ids"), (panes, "pane_rows"), (rollups, "rollup_rows")):
+        for family, name in ((subjects, "subjects"), (ids, "ids"), (panes, "pane_rows"), (rollups, "rollup_rows"), (grams, "grams")):
             family.add_metric((number,), held[name])
+        pruned.add_metric((number,), partition.intake.grams.pruned)
+        for site, weights in partition.intake.learner.sites.items():
+            learned.add_metric((site, number), len(weights.of))
     for topic, at in held_since.items():
         since.add_metric((topic,), at / 1000)
-    yield from (watermarks, since, subjects, ids, panes, rollups)
+    yield from (watermarks, since, subjects, ids, panes, rollups, grams, pruned, learned)
 
 
 FAMILIES: Final[tuple[Callable[[Sequence[Partition]], Iterable[Metric]], ...]] = (_build, _accounting, _held)

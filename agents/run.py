@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,6 +28,7 @@ from agents.brokers import BrokerError, EmbeddedBroker
 from agents.settings import PREFIX, SETTINGS, Settings
 from agents.simulate import SimulateError, simulate
 from agents.view import KEEPS_NOTHING, VERDICTS, Status, View
+from collector.keys import add_key, create_key
 from simulator.faults import Sent
 from simulator.incidents import Incident, parse_incident
 from simulator.shop import SITES_YAML, Shop
@@ -43,6 +44,8 @@ STORM: Final = "feedback_storm@2m+2m"
 STORM_RULE: Final = "FeedbackStorm"
 """The rule (simulator/rules.yml) that the storm must set off."""
 DEMO_RULES: Final = Path(__file__).parent.parent / "simulator" / "rules.yml"
+DEMO_SITE: Final = "shop"
+"""Site of the key that is made for whoever wants to send something in."""
 LINE_SECONDS: Final = 5.0
 LOOK_SECONDS: Final = 0.5
 SETTLE_SECONDS: Final = 60.0
@@ -87,19 +90,20 @@ def end_with_standard_input() -> None:
     threading.Thread(target=wait, name="standard input", daemon=True).start()
 
 
-class _Worker:
-    """`engage worker` as a child, its log in a file."""
+class _Child:
+    """`engage worker` or `engage collector` as a child, its log in a file."""
 
-    def __init__(self, settings: Settings, directory: Path) -> None:
-        self.log_file = directory / "worker.log"
+    def __init__(self, command: str, settings: Settings, directory: Path) -> None:
+        self.command = command
+        self.log_file = directory / f"{command}.log"
         environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
         for setting in SETTINGS:
             if (value := getattr(settings, setting.name)) is not None and not setting.kind.secret:
                 environment[setting.variable] = str(value)
         with self.log_file.open("wb") as log:
-            # A session of its own: Ctrl-C is for us, the worker still has to count what is on its way.
+            # A session of its own: Ctrl-C is for us, the child still has to finish what is on its way.
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "agents", "worker", "--embedded"],
+                [sys.executable, "-m", "agents", command, "--embedded"],
                 env=environment, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True, cwd=Path(__file__).parent.parent,
             )  # fmt: skip
 
@@ -107,7 +111,7 @@ class _Worker:
         """Raises RunError when it has ended."""
         if (code := self.process.poll()) is not None:
             lines = self.log_file.read_text(errors="replace").splitlines()[-15:]
-            raise RunError("\n".join([f"The worker ended with status {code}. Its last words:", *lines]))
+            raise RunError("\n".join([f"The {self.command} ended with status {code}. Its last words:", *lines]))
 
     async def stop(self) -> int:
         """End it in order; returns its exit code."""
@@ -138,6 +142,7 @@ class _Run:
         self._behind_since: float | None = None
         self._longest_behind = 0.0
         self._series = 0
+        self._door_is_closed = False
 
     async def go(self) -> int:
         loop = asyncio.get_running_loop()
@@ -157,11 +162,13 @@ class _Run:
             directory = Path(stack.enter_context(TemporaryDirectory(prefix="engage-")))
             self.broker = broker = await stack.enter_async_context(EmbeddedBroker.of(self.base))
             settings = self._settings(broker, directory)
-            self.worker = _Worker(settings, directory)
+            settings = self._with_key(settings, directory)
+            self.worker, self.collector = (_Child(command, settings, directory) for command in ("worker", "collector"))
             stack.push_async_callback(self.worker.stop)
+            stack.push_async_callback(self.collector.stop)
             self.view.broker, self.url = broker.address, f"http://{settings.http_host}:{settings.http_port}"
             self.view.metrics = f"{self.url}/metrics"
-            self._say(f"broker   {self.view.broker} (embedded)\nmetrics  {self.view.metrics}\n{KEEPS_NOTHING}")
+            self._say(f"broker   {self.view.broker} (embedded)\nmetrics  {self.view.metrics}\nevents   {self.view.door}\n{KEEPS_NOTHING}")
             self.session = await stack.enter_async_context(aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)))
             consumer = await stack.enter_async_context(_consumer(settings))
             tasks = [asyncio.create_task(self._or_stop(work)) for work in (self._follow(consumer), self._show())]
@@ -182,7 +189,23 @@ class _Run:
         elif sites is not None:
             sites = str(Path(sites).resolve())  # the worker runs elsewhere
         rules = settings.rules or (str(DEMO_RULES) if self.options.file is None else None)
-        return msgspec.structs.replace(settings, sites=sites, rules=rules, http_port=_free_port(settings.http_host, settings.http_port))
+        return msgspec.structs.replace(
+            settings, sites=sites, rules=rules, http_port=_free_port(settings.http_host, settings.http_port),
+            collector_port=_free_port(settings.collector_host, settings.collector_port), collector_spool=str(directory / "spool"),
+            collector_plan=None if settings.collector_plan is None else str(Path(settings.collector_plan).resolve()), collector_development=True,
+        )  # fmt: skip
+
+    def _with_key(self, settings: Settings, directory: Path) -> Settings:
+        """With a key for the made-up shop, unless the keys are given; and both on the screen."""
+        self.door_url = f"http://{settings.collector_host}:{settings.collector_port}"
+        if settings.collector_keys is not None:
+            self.view.door = f"{self.door_url} · keys of {settings.collector_keys}"
+            return msgspec.structs.replace(settings, collector_keys=str(Path(settings.collector_keys).resolve()))
+        key, text = create_key("development", "write", DEMO_SITE)
+        file = directory / "keys.yml"
+        file.write_text(add_key("", key), encoding="utf-8")
+        self.view.door = f"{self.door_url} · write key {text} (site {DEMO_SITE})"
+        return msgspec.structs.replace(settings, collector_keys=str(file))
 
     # --- producing ---------------------------------------------------------------------------------------------------
 
@@ -196,6 +219,8 @@ class _Run:
         except TimeoutError:
             self.stop.set()
         self.view.phase = "finishing"
+        if self.failure is None:
+            await self._close_door()
         if self.options.file is not None or self.failure is not None:
             producing.cancel()
         await asyncio.wait((producing,), timeout=STOP_SECONDS)  # without a broker a producer would wait for ever
@@ -218,7 +243,7 @@ class _Run:
 
         def note(last: Sent) -> None:
             nonlocal live_since
-            self.view.produced = shop.tally.sent
+            self.view.made = shop.tally.sent
             if live_since is None and last.due > shop.live - MINUTE:
                 live_since = time.monotonic()
             before = (time.time() * 1000 - last.due) / MINUTE
@@ -228,7 +253,7 @@ class _Run:
                 self.view.phase = f"{SPEED} times faster than the clock, {before:.0f} min ago" if before > 1 else "live"
 
         await simulate(settings, shop, stop=self.stop, behind=self._behind, on_progress=note, clock=shop_time)
-        self.view.produced = shop.tally.sent
+        self.view.made = shop.tally.sent
 
     async def _behind(self) -> int:
         """Records that were taken by the broker and not yet by the worker."""
@@ -239,15 +264,15 @@ class _Run:
         """The events of a file, as fast as it goes, with their own times."""
 
         def show(lines: int, _share: float | None) -> None:
-            self.view.produced = lines
+            self.view.made = lines
 
         self.view.phase = f"playing {file.name}"
         try:
             counts = await replay.publish(settings, [str(file)], None, False, show)
-            self.view.produced = sum(counts.values())
+            self.view.made = sum(counts.values())
             self.view.phase = "all events sent"
         except asyncio.CancelledError:  # what was on its way has arrived or not: the log knows
-            self.view.produced = await _log_ends(settings)
+            self.view.made = await _log_ends(settings) - self.view.sent_in
             raise
 
     # --- watching ----------------------------------------------------------------------------------------------------
@@ -288,6 +313,11 @@ class _Run:
     async def _look(self) -> Any:
         """Ask the worker; returns what tells whether anything still moves, None while it does not answer."""
         self.worker.check()
+        if not self._door_is_closed:
+            self.collector.check()
+            with suppress(aiohttp.ClientError, TimeoutError):
+                async with self.session.get(f"{self.door_url}/v1/debug/all") as response:
+                    self.view.sent_in = (await response.json())["good"]
         if not self.broker.running:
             raise RunError("The embedded broker has ended, and with it everything it held.")
         now = time.monotonic()
@@ -322,6 +352,23 @@ class _Run:
         except (aiohttp.ClientError, TimeoutError):
             return
         self._series = sum(1 for line in lines if line and not line.startswith("#"))
+
+    async def _close_door(self) -> None:
+        """From here on nobody sends anything, and what the broker has of it is known exactly."""
+        self.collector.check()
+        self._door_is_closed = True
+        code = await self.collector.stop()
+        if code == -signal.SIGTERM:
+            return  # it had not opened yet
+        last = self.collector.log_file.read_text(errors="replace").rstrip().rpartition("\n")[2]
+        try:
+            counts = json.loads(last)
+            self.view.sent_in = sum(counts.get(topic, 0) for topic in EVENT_TOPICS)
+            waiting = counts["spooled"]
+        except (ValueError, KeyError, AttributeError):
+            raise RunError(f"The collector ended with status {code} and did not account for what was sent to it: {last}") from None
+        if waiting:
+            print(f"{waiting} events that were sent in did not reach the broker.", file=sys.stderr)
 
     async def _settle(self) -> None:
         """Until the worker has applied all that was produced, and two looks see the same."""
@@ -362,6 +409,7 @@ class _Run:
         result |= {
             "unaccounted": view.status.unaccounted, "alerts_fired": states.count("firing"), "alerts_resolved": states.count("resolved"),
             "readings": view.readings_seen, "series": self._series, "max_lag_s": round(self._longest_behind, 1), "produced": view.produced,
+            "sent_in": view.sent_in,
         }  # fmt: skip
         print(json.dumps(result | {"seconds": round(time.monotonic() - self.started, 1)}), flush=True)
 

@@ -13,6 +13,8 @@ from typing import Annotated, Any, NamedTuple, get_type_hints
 
 import msgspec
 
+from collector.limits import networks
+
 PREFIX = "ENGAGE_"
 FILE = "_FILE"
 TLS = ("SSL", "SASL_SSL")
@@ -62,6 +64,15 @@ def _pattern(pattern: str, allowed: str) -> Kind:
     return Kind(allowed, read)
 
 
+def _switch(text: str) -> bool:
+    return {"on": True, "true": True, "1": True, "off": False, "false": False, "0": False}[text.lower()]
+
+
+def _networks(text: str) -> str:
+    networks(text)
+    return text
+
+
 def _file(text: str) -> str:
     with Path(text).open("rb"):
         return text
@@ -93,6 +104,8 @@ NAME = _pattern(r"[A-Za-z0-9._-]{1,100}", "up to 100 letters, digits, dots, dash
 ADDRESS = _pattern(r"[A-Za-z0-9.:_-]+", "a host name or an IP address")
 EXISTING_FILE = Kind("the path of a readable file", _file)
 PATHS = Kind("paths of files or directories that exist, separated by commas, or none", _paths)
+SWITCH = Kind("on or off", _switch)
+NETWORKS = Kind("addresses and networks such as 10.0.0.0/8, separated by commas", _networks)
 URL = Kind("an absolute address such as http://engage.example:6066, without query", _url)
 URLS = Kind("absolute addresses such as http://alertmanager:9093, without query, separated by commas", _urls)
 HOOK = Kind("an absolute address such as https://hooks.example/alerts?room=7", _hook)
@@ -136,6 +149,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     webhook: Annotated[str | None, HOOK, "Address that is told of alerts."] = None
     webhook_secret: Annotated[str | None, SECRET, "What the webhook's requests are signed with."] = None
     external_url: Annotated[str | None, URL, "Where people find this worker, for links in alerts. Default: its own address."] = None
+    collector_host: Annotated[str, ADDRESS, "Address on which the collector takes events."] = "127.0.0.1"
+    collector_port: Annotated[int, _whole(0, 65535), "Its port; 0 takes any free one."] = 8088
+    collector_keys: Annotated[str | None, EXISTING_FILE, "YAML file of the keys that may send; `engage keys create` writes it."] = None
+    collector_plan: Annotated[str | None, EXISTING_FILE, "YAML file with the tracking plans of the sites."] = None
+    collector_spool: Annotated[str, TEXT, "Directory for what is acknowledged while Kafka is away."] = "engagement-data/spool"
+    collector_spool_bytes: Annotated[int, _whole(1 << 20, 1 << 40), "What that may hold; beyond it senders are told to come again."] = 1 << 30
+    collector_proxies: Annotated[str | None, NETWORKS, "Proxies whose X-Forwarded-For is believed."] = None
+    collector_address_rate: Annotated[float, _number(1, 1e6), "Requests per second taken from one address without a server key."] = 200.0
+    collector_connections: Annotated[int, _whole(10, 100_000), "Connections at once; a fortieth of them from one address."] = 2000
+    collector_development: Annotated[bool, SWITCH, "Whether /v1/debug shows the last events, and a key is made where there is no keys file."] = False
     instance_id: Annotated[str | None, NAME, "Fixed name of this worker (static membership); no two processes may have the same."] = None
     log_level: Annotated[str, _choice("DEBUG", "INFO", "WARNING", "ERROR"), "What is logged, to standard error."] = "INFO"
 
@@ -232,7 +255,7 @@ class Setting(NamedTuple):
             return self._from_file(path)
         try:
             return self.kind.read(text) if text else None
-        except (ValueError, OSError):
+        except (ValueError, KeyError, OSError):
             shown = "not shown here" if self.kind.secret else repr(text)
             raise SettingsError(f"{self.variable} is {shown}; allowed: {self.kind.allowed}.") from None
 

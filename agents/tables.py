@@ -10,7 +10,7 @@ import gc
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -21,7 +21,7 @@ from aiokafka.errors import KafkaError
 
 from agents.batches import Batch, poll, sliced
 from agents.publishing import MAX_FLUSH_BYTES, Connection, FencedError, FencedWriter, FlushFailedError, Publisher, Row
-from streams.flow import Message, State
+from streams.flow import Message, Record, State
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +32,8 @@ PARTITIONS_KEY = RESERVED + b"partitions"
 
 READ_RECORDS = 5_000
 """Rows per poll while reading the state: bounds how long the event loop is held."""
-SLICE_RECORDS = 1_000
-"""Records applied between two looks at the size of the next flush."""
+SLICE_RECORDS, SLICE_BYTES = 1_000, 2 << 20
+"""Records applied between two looks at the size of the next flush, and bytes of their values: what is told of themes becomes rows as large."""
 MAX_CHANGED_ROWS = 40_000
 MAX_CHANGED_BYTES = MAX_FLUSH_BYTES // 2
 MAX_UNFLUSHED_RECORDS = 50_000
@@ -201,6 +201,19 @@ async def read_rows(
     return rows
 
 
+def _slices(records: Sequence[Record]) -> Iterator[Sequence[Record]]:
+    """The records in pieces that are bounded in number and size (by one record more)."""
+    for some in sliced(records, SLICE_RECORDS):
+        start = size = 0
+        for place, record in enumerate(some, 1):
+            size += len(record.value or b"")
+            if size >= SLICE_BYTES:
+                yield some[start:place]
+                start, size = place, 0
+        if start < len(some):
+            yield some[start:] if start else some
+
+
 class Partitions:
     """The partitions this worker owns. Everything runs on one event loop; `State` itself never awaits."""
 
@@ -289,7 +302,7 @@ class Partitions:
             self.counters.refused_batches += 1
             return
         owned.ends[short] = max(batch.end, owned.ends.get(short, 0))
-        for records in sliced(batch.records, SLICE_RECORDS):
+        for records in _slices(batch.records):
             if not self._accepts(owned):
                 return
             try:

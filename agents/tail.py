@@ -18,7 +18,7 @@ from aiokafka.errors import KafkaError
 from agents.admin import RefusedError, UnreachableError, reach
 from agents.settings import Settings
 from streams import events as e
-from streams.intake import refused_encoding
+from streams.intake import plain_value
 
 FETCH_WAIT_MS = 100
 """The embedded broker answers an empty fetch only after the whole wait."""
@@ -162,7 +162,7 @@ def event_line(settings: Settings) -> Callable[[Any], Line]:
             text = f"{instant(record.timestamp)} {where} {why} {printable(event.detail)} {click.style(snippet(record.value or b''), dim=True)}"
             verdict = {"reason": str(event.reason), "path": event.path, "detail": event.detail}
             return Line(site, name, subject, text, place | {"rejected": verdict} | raw_fields(record.value or b""))
-        fields = msgspec.json.decode(record.value)
+        fields = msgspec.json.decode(plain_value(tuple(record.headers), record.value))  # type: ignore[arg-type]  # it was an event
         subject = e.subject_of(event)
         name = e.NAMES[type(event)]
         more = " ".join(f"{field}={_value(value)}" for field, value in fields.items() if field not in COMMON and value is not None)
@@ -174,7 +174,8 @@ def event_line(settings: Settings) -> Callable[[Any], Line]:
 
 def judge(value: bytes | None, topic: str, headers: Iterable[tuple[str, bytes | None]] = ()) -> e.Event | e.Rejected:
     """As a worker decodes a record of the topic (short name): what its headers say comes first."""
-    return refused_encoding(headers, value) or e.decode(value, topic)
+    plain = plain_value(tuple(headers), value)
+    return plain if isinstance(plain, e.Rejected) else e.decode(plain, topic)
 
 
 def named(key: bytes | None, value: bytes | None) -> tuple[str | None, str | None, str | None]:

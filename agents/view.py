@@ -56,6 +56,8 @@ class Shown:
     value: float | int | None
     n: int
     state: str
+    alert_state: str | None = None
+    learning_until: str | None = None
 
 
 @dataclass
@@ -88,9 +90,14 @@ class View:
 
     broker: str = ""
     metrics: str = ""
+    door: str = ""
+    """Where events may be sent to, and with which key."""
     phase: str = "starting"
     seconds: float = 0.0
-    produced: int = 0
+    made: int = 0
+    """Events of the made-up shop or the file."""
+    sent_in: int = 0
+    """Events that came from outside, through the collector."""
     produced_rate: float = 0.0
     applied_rate: float = 0.0
     status: Status = field(default_factory=Status)
@@ -101,13 +108,18 @@ class View:
     transitions: list[tuple[str, str]] = field(default_factory=list)
     """Rule and state of every transition, in order."""
 
+    @property
+    def produced(self) -> int:
+        return self.made + self.sent_in
+
     def take(self, message: Mapping[str, Any]) -> None:
         """Note a message of the topic `readings`; totals are shown, all are counted."""
         for reading in message["readings"]:
             self.readings_seen += 1
             if not reading["dimensions"]:
                 key = (message["site"], reading["kpi"], length_of(reading["window"]))
-                self.readings[key] = Shown(reading["value"], reading["n"], reading["state"])
+                said = reading.get("alert_state"), reading.get("learning_until")
+                self.readings[key] = Shown(reading["value"], reading["n"], reading["state"], *said)
 
     def sites(self) -> list[str]:
         """Those to show, the busiest first."""
@@ -172,13 +184,15 @@ class View:
             style = STYLES[alert["severity"]] if fires else "green"
             yield Text(f"{'▲' if fires else '✓'} {alert['rule']}  {alert['annotations']['summary']}", style=style, no_wrap=True, overflow="ellipsis")
             if fires and place == 0:
-                yield Padding(Text(alert["annotations"].get("description", ""), style="dim"), (0, 0, 0, 2))
+                why = alert["annotations"].get("why") or alert["annotations"].get("description", "")
+                yield Padding(Text(why, style="dim"), (0, 0, 0, 2))
 
     def screen(self, height: int = 1_000) -> RenderableType:
         """For a terminal with so many lines: what fires stands above the measures, which take what is left."""
         wrong = self.status.unaccounted != 0
         above = [
             Text(f"broker {self.broker} (embedded) · metrics {self.metrics}", style="dim"),
+            Text(f"events {self.door}", style="dim"),
             Text(f"{KEEPS_NOTHING} Ctrl-C ends it.", style="yellow"),
             Text(""),
             Text(self.rates()),
@@ -187,7 +201,9 @@ class View:
             *(self._alert_lines() if self.alerts else [Text("no alerts", style="dim")]),
             Text(""),
         ]
-        below = Text("usual: the rest of the last 24 hours · n: facts behind it · grey: too few of them", style="dim")
+        learning = min((shown.learning_until for *_, shown in self.top() if shown.learning_until), default=None)
+        until = f" · …: detectors learn what is usual until {datetime.fromisoformat(learning):%d %b %H:%M} UTC" if learning else ""
+        below = Text(f"usual: the rest of the last 24 hours · n: facts behind it · grey: too few of them{until}", style="dim")
         return Group(*above, self._table(max(3, height - len(above) - 6)), below)  # a line for the titles, and some that may be broken
 
     def _table(self, rows: int) -> Table:
@@ -215,7 +231,8 @@ class View:
             yield from (Text(), Text(), Text())
             return
         usual = None if UNITS[kpi] == "count" else self.usual(*key)
-        yield Text(formatted(kpi, shown), style=style if shown.state == "ok" else "dim")
+        learns = " …" if shown.alert_state == "learning" else ""
+        yield Text(formatted(kpi, shown) + learns, style=style if shown.state == "ok" else "dim")
         yield Text("" if usual is None else formatted(kpi, replace(shown, value=usual)), style="dim")
         yield Text("" if UNITS[kpi] == "count" else f"{shown.n:,}", style="dim")
 

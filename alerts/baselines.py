@@ -13,7 +13,7 @@ DAYS_BACK = {"day_before": 1, "week_before": 7}
 
 def read_ending(rollups: Rollups, site: str, kpi: Kpi, by: Labels, values: Labels, window: Window, end: int) -> Reading | None:
     """A measure over the window that ends at `end` (ms; a pane's edge), by the panes held today."""
-    return rollups.read_as_of(site, kpi, by, values, window, end + kpi.maturity(rollups.sites[site]))
+    return rollups.read_as_of(site, kpi, by, values, window, end + kpi.maturity(rollups.sites[site], by, values))
 
 
 def earlier(rollups: Rollups, site: str, kpi: Kpi, by: Labels, values: Labels, window: Window, start: int, end: int, against: Against) -> Reading | None:

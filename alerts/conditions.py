@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from alerts.detectors import Sensitivity
 from streams.readings import Reading
 
 Against = Literal["previous", "day_before", "week_before"]
+Detector = Literal["surge", "drop", "ratio_rise", "ratio_fall"]
 Verdict = Literal["breach", "between", "clear", "insufficient"]
 """`between` lies between the threshold and the clear threshold: it starts nothing and ends nothing.
 `insufficient` is too little data to say: it neither fires nor resolves."""
@@ -41,7 +43,17 @@ class Absent:
     length: int
 
 
-Condition = Threshold | Change | Absent
+@dataclass(frozen=True)
+class Detect:
+    """Unusual for this series, by a detector that learns what is usual (alerts/detection.py)."""
+
+    detector: Detector
+    sensitivity: Sensitivity
+    delay: int = 0
+    """Of a count: how long (ms) after its end a pane is looked at, so that what comes late is counted."""
+
+
+Condition = Threshold | Change | Absent | Detect
 
 
 def judge_value(threshold: Threshold, reading: Reading | None, least: int, *, is_count: bool, observed: bool) -> Verdict:

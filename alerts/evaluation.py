@@ -14,13 +14,15 @@ import msgspec
 from msgspec.structs import replace
 
 from alerts.baselines import earlier, last_fact
-from alerts.conditions import Absent, Change, Verdict, judge_change, judge_value, relative_change
-from alerts.explain import dimensions_text, in_unit, percent, render, threshold_text
+from alerts.conditions import Absent, Change, Detect, Verdict, judge_change, judge_value, relative_change
+from alerts.contributions import dimensions_of, is_about_feedback, reasons_of
+from alerts.detectors import Finding
+from alerts.explain import Explanation, dimensions_text, in_unit, percent, render, threshold_text, why, with_themes
 from alerts.rules import Rule, duration_name, window_name
 from streams.kpis import Live
 from streams.panes import DAY, HOUR, MINUTE, SECOND, utc
 from streams.readings import Bounds, Reading, bounds
-from streams.rollups import Rollups
+from streams.rollups import Rollups, Span, themes_of
 
 MAX_ALERT_AGE = 15 * MINUTE
 """An alert whose event time lies further behind the clock is recorded and not sent: catching up must not page."""
@@ -59,6 +61,8 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     threshold: str
     flapping: bool = False
     annotations: dict[str, str]
+    explanation: Explanation | None = None
+    """Why, as it was known when it fired."""
 
 
 class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -125,14 +129,18 @@ class Measured(NamedTuple):
     window: Bounds | None = None
     earlier: float | None = None
     """The value a change is measured against."""
+    finding: Finding | None = None
+    """What its detector says."""
 
 
 def measure(rollups: Rollups, rule: Rule, site: str, values: tuple[str, ...], at: int, since: int, live: Reading | None = None) -> Measured:
     """Judge one label set as of the watermark `at`, of a site observed `since` (both ms).
 
-    `live` is the published reading of a live window, which follows the newest event instead.
+    `live` is the published reading of a live window, which follows the newest event instead. What a detector says depends on
+    what it has learnt: see alerts.detection.
     """
     kpi, condition, window = rule.kpi, rule.condition, rule.window
+    assert not isinstance(condition, Detect)
     if isinstance(condition, Absent):
         return _measure_absent(rollups, rule, condition, site, values, at)
     reading = live if isinstance(window, Live) else rollups.read_as_of(site, kpi, rule.by, values, window, at)
@@ -173,32 +181,79 @@ def alert_id(labels: dict[str, str], started: int) -> str:
 
 
 def firing_alert(
-    rule: Rule, site: str, values: tuple[str, ...], standing: Standing, measured: Measured, usual: float | None, runbooks: str = RUNBOOKS
+    rule: Rule,
+    site: str,
+    values: tuple[str, ...],
+    standing: Standing,
+    measured: Measured,
+    usual: float | None,
+    runbooks: str = RUNBOOKS,
+    explanation: Explanation | None = None,
 ) -> Alert:
-    """The alert of a firing standing as it is measured now. `usual` is that of the moment it fired: an incident is not its own baseline."""
+    """The alert of a firing standing as it is measured now. `usual` and `explanation` are those of the moment it fired: an incident is not its own baseline."""
     labels = rule.alert_labels(site, values)
-    dimensions = dict(zip(rule.by, values, strict=True))
-    window = measured.window or bounds(standing.started, standing.started)
-    kpi, condition = rule.kpi, rule.condition
+    texts = texts_of(rule, site, values, standing, measured, usual, runbooks)
+    annotations = render(rule, texts)
+    if explanation is not None:
+        annotations.setdefault("why", explanation.text)
+    if measured.finding is not None and measured.finding.note:
+        annotations["note"] = measured.finding.note
+    if standing.flapping:
+        annotations["flapping"] = "true"
+    return Alert(
+        id=alert_id(labels, standing.started), rule=rule.name, site=site, labels=labels, dimensions=dict(zip(rule.by, values, strict=True)),
+        severity=rule.severity, state="firing", since=utc(standing.since), started=utc(standing.started), kpi=rule.kpi.name, value=measured.value,
+        usual=usual, n=measured.n, low=measured.low, high=measured.high, numerator=measured.numerator, window=_window_of(standing, measured),
+        threshold=texts["threshold"], flapping=standing.flapping, annotations=annotations, explanation=explanation,
+    )  # fmt: skip
+
+
+def explained(
+    rollups: Rollups, rule: Rule, site: str, values: tuple[str, ...], standing: Standing, measured: Measured, usual: float | None, days: float | None = None
+) -> Explanation:
+    """Why a rule fires now: what it measured beside what is usual, where the difference comes from, and what people say.
+
+    `days` is how rare this is, where a detector knows it.
+    """
+    window, expected = measured.window, measured.earlier if isinstance(rule.condition, Change) else usual
+    texts, found = texts_of(rule, site, values, standing, measured, usual), measured.finding
+    if window is None:
+        return why(rule, texts, found, days)
+    span = Span(millis(window.start), millis(window.end))
+    dimensions = () if expected is None else dimensions_of(rollups, rule, site, values, span, expected)
+    explanation = why(rule, texts, found, days, dimensions, reasons_of(rollups, rule, site, values, span))
+    return told_more(rollups, rule, site, explanation, span.end)
+
+
+def told_more(rollups: Rollups, rule: Rule, site: str, explanation: Explanation, at: int) -> Explanation:
+    """The same with what is known by now (ms) that was not when it fired: themes need enough texts."""
+    if explanation.themes or not is_about_feedback(rule):
+        return explanation
+    return with_themes(explanation, [theme.gram for theme in themes_of(rollups, site, at - 1)])
+
+
+def texts_of(
+    rule: Rule, site: str, values: tuple[str, ...], standing: Standing, measured: Measured, usual: float | None, runbooks: str = RUNBOOKS
+) -> dict[str, str]:
+    """A text for each of TEMPLATE_FIELDS."""
+    window, kpi, condition = _window_of(standing, measured), rule.kpi, rule.condition
     is_change = isinstance(condition, Change)
     change = relative_change(measured.value, measured.earlier) if is_change and measured.value is not None and measured.earlier else None
-    threshold = threshold_text(kpi, condition)
     length = duration_name(condition.length) if isinstance(condition, Absent) else window_name(rule.window)
-    texts = {
+    if isinstance(condition, Detect):
+        length = duration_name(max(MINUTE, millis(window.end) - millis(window.start)))
+    return {
         "value": in_unit(kpi, measured.value), "usual": in_unit(kpi, usual), "earlier": in_unit(kpi, measured.earlier), "change": percent(change),
         "n": f"{measured.n:,}", "low": in_unit(kpi, measured.low), "high": in_unit(kpi, measured.high),
         "numerator": "unknown" if measured.numerator is None else f"{measured.numerator:,}", "window": length,
         "start": instant(window.start), "end": instant(window.end), "since": instant(utc(standing.since)),
-        "site": site, "dimensions": dimensions_text(dimensions), "kpi": kpi.name, "threshold": threshold, "runbooks": runbooks,
+        "site": site, "dimensions": dimensions_text(dict(zip(rule.by, values, strict=True))), "kpi": kpi.name,
+        "threshold": threshold_text(kpi, condition), "runbooks": runbooks,
     }  # fmt: skip
-    annotations = render(rule, texts)
-    if standing.flapping:
-        annotations["flapping"] = "true"
-    return Alert(
-        id=alert_id(labels, standing.started), rule=rule.name, site=site, labels=labels, dimensions=dimensions, severity=rule.severity, state="firing",
-        since=utc(standing.since), started=utc(standing.started), kpi=kpi.name, value=measured.value, usual=usual, n=measured.n, low=measured.low,
-        high=measured.high, numerator=measured.numerator, window=window, threshold=threshold, flapping=standing.flapping, annotations=annotations,
-    )  # fmt: skip
+
+
+def _window_of(standing: Standing, measured: Measured) -> Bounds:
+    return measured.window or bounds(standing.started, standing.started)
 
 
 def resolved(alert: Alert, at: int) -> Alert:

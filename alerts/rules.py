@@ -11,8 +11,9 @@ from typing import Any, Literal, NamedTuple, get_args
 import msgspec
 import yaml
 
-from alerts.conditions import Absent, Against, Change, Condition, Threshold
-from streams.aggregates import Ratio
+from alerts.conditions import Absent, Against, Change, Condition, Detect, Detector, Threshold
+from alerts.detectors import Sensitivity
+from streams.aggregates import Count, Either, Ratio, Share, Sum
 from streams.kpis import KPIS, Kpi, Live, Window
 from streams.panes import DAY, HOUR, MINUTE, SECOND, Pane
 from streams.rollups import FAMILY_OF, KEPT, pane_size_of
@@ -22,20 +23,27 @@ DEFAULT_RULES = Path(__file__).parent / "rules"
 """The rules that come with the product; in force where an operator names none."""
 
 COOLDOWN = 60 * MINUTE
+POLLED = 10 * MINUTE
+"""By default detectors wait so long for what is not sent by a website: mentions and reviews are fetched now and then, and come late."""
 MAX_FILE = 1 << 20
+TEST_SUFFIX = "_test"
+"""End of the name of a file of tests: default_test.yml beside default.yml."""
 SEVERITIES = ("page", "ticket", "info")
 TEMPLATE_FIELDS = (
     "value", "usual", "earlier", "change", "n", "low", "high", "numerator", "window", "start", "end", "since",
     "site", "dimensions", "kpi", "threshold", "runbooks",
 )  # fmt: skip
 """What an annotation may name in braces."""
+RATIO_DETECTORS: tuple[Detector, ...] = ("ratio_rise", "ratio_fall")
 RESERVED_LABELS = ("alertname", "site", "service")
 
 _LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _ALERT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 _DURATION = re.compile(r"(?:(\d{1,4})d)?(?:(\d{1,5})h)?(?:(\d{1,6})m)?(?:(\d{1,7})s)?")
 _BOUNDS = {"ratio": (0.0, 1.0), "stars": (0.0, 5.0), "score": (-1.0, 1.0)}
-_CONDITIONS = ("above", "below", "change", "absent")
+_CONDITIONS = ("above", "below", "change", "absent", "detect")
+_OWN_LIFE = ("window", "clear", "least", "for", "keep_firing_for")
+"""What a detector decides by itself."""
 _KPI = {kpi.name: kpi for kpi in KPIS}
 _DURATION_TEXT = "a duration such as 30s, 10m, 1h30m or 2d"
 
@@ -111,6 +119,15 @@ class RuleSet:
         return tuple(rule for rule in self.rules if not rule.sites or site in rule.sites)
 
 
+def is_detectable(kpi: Kpi, detector: Detector) -> bool:
+    """Whether a detector fits a measure: surges and drops are found in counts per pane, rises and falls in shares of outcomes of less than a day."""
+    by_days, value = FAMILY_OF[kpi.name].fact.panes[0] is Pane.DAY, kpi.value
+    if detector in RATIO_DETECTORS:
+        return not by_days and isinstance(value.first if isinstance(value, Either) else value, Share)
+    in_panes = not isinstance(kpi.windows[0], Live) and (not by_days or "day" in kpi.windows)
+    return kpi.unit == "count" and isinstance(value, Count | Sum) and in_panes
+
+
 def window_name(window: Window) -> str:
     """As people write it: 5m, 1h, 24h, day, 7d, live5m."""
     if isinstance(window, Live):
@@ -153,7 +170,7 @@ def load_rules(text: str, name: str = "rules") -> RuleSet:
 
 
 def read_rules(paths: Iterable[Path | str]) -> RuleSet:
-    """Read files and directories (their *.yml and *.yaml) as one set; raises RulesError with every fault found."""
+    """Read files and directories (their *.yml and *.yaml but the tests) as one set; raises RulesError with every fault found."""
     texts, faults = _texts(paths)
     rules, more = _read(texts)
     if faults or more:
@@ -178,12 +195,18 @@ def reread(paths: Iterable[Path | str], current: RuleSet) -> tuple[RuleSet, tupl
         return current, error.faults
 
 
+def is_test_file(path: Path) -> bool:
+    """Whether a file holds tests of the rules beside it (alerts/testing.py)."""
+    return path.stem.endswith(TEST_SUFFIX)
+
+
 def _texts(paths: Iterable[Path | str]) -> tuple[list[tuple[str, str]], list[Fault]]:
     texts: list[tuple[str, str]] = []
     faults: list[Fault] = []
     for path in map(Path, paths):
         files = sorted(file for file in path.iterdir() if file.suffix in {".yml", ".yaml"}) if path.is_dir() else [path]
-        if not files:
+        files = [file for file in files if not is_test_file(file)]
+        if not files and path.is_dir():
             faults.append(Fault(str(path), "", "", "the directory holds no *.yml or *.yaml file"))
         for file in files:
             try:
@@ -272,6 +295,9 @@ _TYPES: Mapping[str, tuple[Any, str]] = {
     "clear": (float, "a number"),
     "change": (_WireChange, f"above or below (a number), optionally clear, and against: {', '.join(get_args(Against))}"),
     "absent": (str, _DURATION_TEXT),
+    "detect": (Detector, f"one of {', '.join(get_args(Detector))}"),
+    "sensitivity": (Sensitivity, f"one of {', '.join(get_args(Sensitivity))}"),
+    "delay": (str, _DURATION_TEXT),
     "for": (str, _DURATION_TEXT),
     "keep_firing_for": (str, _DURATION_TEXT),
     "cooldown": (str, _DURATION_TEXT),
@@ -343,8 +369,11 @@ class _Compiler:
         given = [field for field in _CONDITIONS if field in self.raw]
         if len(given) != 1:
             self.fault("condition", f"exactly one of {', '.join(_CONDITIONS)} is needed, found {', '.join(given) or 'none'}")
-        self._window(given == ["absent"])
+        self._window(given)
         condition = self._condition(given[0]) if len(given) == 1 else None
+        for field in ("sensitivity", "delay"):
+            if field in self.raw and "detect" not in given:
+                self.fault(field, "belongs to `detect`: leave it out here")
         labels = self._labels(by)
         rule = Rule(
             name=self.name, group=self.group, kpi=self.kpi or KPIS[0], by=by, where=where, window=self.window,
@@ -374,11 +403,14 @@ class _Compiler:
                 self.fault("where", f"{label!r} is not in `by`; allowed: {', '.join(by) or 'nothing without `by`'}")
         return tuple(sorted(where.items()))
 
-    def _window(self, is_absent: bool) -> None:
+    def _window(self, given: list[str]) -> None:
         name = self.field("window")
-        if is_absent:
+        if given == ["absent"]:
             if "window" in self.raw:
                 self.fault("window", "`absent` looks at its own length: leave `window` out")
+            return
+        if given == ["detect"]:
+            self.window = HOUR
             return
         if self.kpi is None:
             return
@@ -395,6 +427,8 @@ class _Compiler:
             return self._absent()
         if kind == "change":
             return self._change()
+        if kind == "detect":
+            return self._detect()
         limit, clear = self.field(kind), self.field("clear")
         low, high = self._bounds()
         for field, value in ((kind, limit), ("clear", clear)):
@@ -480,10 +514,34 @@ class _Compiler:
             self.fault("absent", f"{self.raw['absent']!r} is not allowed; write a duration from 1m to 1d")
         return Absent(length)
 
+    def _detect(self) -> Detect | None:
+        detector: Detector | None = self.field("detect")
+        sensitivity: Sensitivity = self.field("sensitivity", "balanced")
+        for field in _OWN_LIFE:
+            if field in self.raw:
+                self.fault(field, f"a detector decides by itself what it looks at, and when an incident begins and ends: leave `{field}` out")
+        if detector is None:
+            return None
+        if self.kpi is not None and not is_detectable(self.kpi, detector):
+            fit = ", ".join(kpi.name for kpi in KPIS if is_detectable(kpi, detector))
+            what = "a share of outcomes by minutes or quarter hours" if detector in RATIO_DETECTORS else "a count by minutes, quarter hours or days"
+            self.fault("kpi", f"{detector} needs {what}, {self.kpi.name} is none; allowed: {fit}")
+        return Detect(detector, sensitivity, self._delay(detector))
+
+    def _delay(self, detector: Detector) -> int:
+        if detector in RATIO_DETECTORS:
+            if "delay" in self.raw:
+                self.fault("delay", "outcomes count when they come, late ones too: leave `delay` out")
+            return 0
+        delay = self.length("delay", POLLED if self.kpi is not None and "website" not in FAMILY_OF[self.kpi.name].fact.topics else 0)
+        if delay > DAY or delay % MINUTE:
+            self.fault("delay", f"{self.raw['delay']!r} is not allowed; write whole minutes, at most 1d")
+        return delay
+
     def _least(self) -> int:
         own = self.kpi.least if self.kpi is not None else 0
         least: int = self.field("least", own)
-        if least < own:
+        if "least" not in self.faulty and least < own:
             self.fault("least", f"{least} is too few for {self.kpi.name if self.kpi else ''}: at least {own}")
         return least
 

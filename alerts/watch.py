@@ -7,25 +7,45 @@ stays open.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache, partial
 from typing import Any, Literal
 
 import msgspec
 from msgspec.structs import replace
 
+from alerts import detection
 from alerts.baselines import usual
-from alerts.conditions import Absent
-from alerts.evaluation import INACTIVE, MAX_ALERT_AGE, RUNBOOKS, Alert, Measured, Standing, firing_alert, is_over, measure, millis, resolved, step
+from alerts.conditions import Absent, Detect
+from alerts.evaluation import (
+    INACTIVE,
+    MAX_ALERT_AGE,
+    RUNBOOKS,
+    Alert,
+    Measured,
+    Standing,
+    explained,
+    firing_alert,
+    is_over,
+    measure,
+    millis,
+    resolved,
+    step,
+    told_more,
+)
 from alerts.rules import Rule, RuleSet
 from streams.flow import Flush, Message
 from streams.kpis import Live
 from streams.panes import MINUTE
 from streams.partition import Partition
-from streams.rollups import FAMILY_OF, SiteBook, pane_size_of
+from streams.readings import AlertState
+from streams.rollups import FAMILY_OF, SiteBook, Span, pane_size_of
 from streams.sites import Sites
 
 ALERTS = "alerts"
-STANDING_ROW, OUTBOX_ROW = b"a/", b"o/"
+STANDING_ROW, OUTBOX_ROW, DETECTION_ROW = b"a/", b"o/", b"d/"
+GRAVITY: tuple[AlertState, ...] = ("normal", "learning", "firing")
+"""Of what is said of one label set, the last of these counts."""
 STEPS = 15
 """Minutes of event time between two ticks that are judged one by one; of a longer gap only the last of them."""
 
@@ -34,8 +54,9 @@ END_REPEATED = 15 * MINUTE
 
 Entry = tuple[str, Literal["firing", "resolved"]]
 """Id and transition of an alert in the outbox."""
-Standings = dict[tuple[str, tuple[str, ...]], Standing]
-"""By rule and label values."""
+Key = tuple[str, tuple[str, ...]]
+"""Rule and label values."""
+Standings = dict[Key, Standing]
 
 
 class Watch(Partition):
@@ -49,6 +70,9 @@ class Watch(Partition):
         self.clock = clock
         self.runbooks = runbooks
         self._standings: defaultdict[str, Standings] = defaultdict(dict)
+        self._detections: defaultdict[str, dict[Key, detection.AnyDetection]] = defaultdict(dict)
+        self._undetected: dict[tuple[str, str], int] = {}
+        """By site and rule, label sets beyond those that may have a detector."""
         self._judged: dict[str, tuple[int, int]] = {}
         """By site, the minutes of event time since when and up to which it is judged. Late events make older panes; they are no observation."""
         self._latest: dict[str, Alert] = {}
@@ -92,10 +116,16 @@ class Watch(Partition):
         for standings in self._standings.values():
             yield from standings.values()
 
+    def detectors(self) -> dict[str, int]:
+        """How many label sets detectors look at, by what they say, and how many are `over_limit` and have none."""
+        states = [found.finding.state for of_site in self._detections.values() for found in of_site.values()]
+        return {state: states.count(state) for state in GRAVITY} | {"over_limit": sum(self._undetected.values())}
+
     def use(self, rules: RuleSet) -> None:
         """Put other rules in force: from the next tick on; alerts whose rule has gone, or identifies them differently, are resolved."""
         if rules != self.rules:
             self.rules = rules
+            self._undetected.clear()
             self._judge_all = True
 
     # --- State -------------------------------------------------------------------------------------------------------
@@ -140,14 +170,23 @@ class Watch(Partition):
                 standing = self._standings[site][names[0], tuple(names[1:])] = _decode_standing(value)
                 if standing.alert is not None:  # its message may not have left before the crash; the topic keeps the last of each id
                     self._messages.append(_message(standing.alert))
+            elif key.startswith(DETECTION_ROW):
+                if (found := detection.decode(value)) is None:
+                    self._rows[key] = None
+                    continue
+                site, name, *labels = msgspec.json.decode(key[len(DETECTION_ROW) :], type=list[str])
+                self._detections[site][name, tuple(labels)] = found
             elif key.startswith(OUTBOX_ROW):
                 alert = _decode_alert(value)
                 self._outbox[alert.id, alert.state] = alert
                 self._durable.add((alert.id, alert.state))
+        for book in self.rollups.books.values():
+            self._mark(book)
 
     def status(self) -> dict[str, Any]:
         phases = [standing.phase for standing in self._all()]
-        return {**super().status(), "alerts": {"firing": phases.count("firing"), "pending": phases.count("pending"), "outbox": len(self._outbox)}}
+        counted = {"firing": phases.count("firing"), "pending": phases.count("pending"), "outbox": len(self._outbox)}
+        return {**super().status(), "alerts": counted, "detectors": self.detectors()}
 
     # --- judging -----------------------------------------------------------------------------------------------------
 
@@ -162,20 +201,72 @@ class Watch(Partition):
         if at == judged and not self._judge_all:
             rules = tuple(rule for rule in rules if FAMILY_OF[rule.kpi.name].fact.name in corrected)
         label_sets = _label_sets(book)
+        if at != judged or self._judge_all:
+            silences = cache(partial(detection.silences, book, end=detection.reached(book)))
+            for rule in rules:
+                if isinstance(rule.condition, Detect):
+                    self._detect(book, rule, _kept(book, rule, label_sets), at, since, wall, silences)
+        rules = tuple(rule for rule in rules if not isinstance(rule.condition, Detect))
         for minute in range(min(at, max(judged + MINUTE, at - (STEPS - 1) * MINUTE)), at + MINUTE, MINUTE):
             for rule in rules:
-                size = pane_size_of(rule.window, FAMILY_OF[rule.kpi.name])
-                kept = [values for values in label_sets.get((FAMILY_OF[rule.kpi.name].fact.name, int(size), rule.by), ()) if rule.admits(book.name, values)]
+                kept = _kept(book, rule, label_sets)
                 for values in kept:
                     self._judge_one(book, rule, values, minute, since, wall, is_last=minute == at)
                 if not isinstance(rule.condition, Absent):  # what is no longer kept says nothing any more; of `absent` that is the point
                     for name, values in [key for key in standings if key[0] == rule.name and key[1] not in kept]:
                         self._end(book.name, name, values, minute)
+        self._mark(book)
         if at != judged:
             self._judged[book.name] = (since, at)
             # Not worth a flush of its own where nothing else changed: it goes with the next.
             if not judged or any(standing.phase != "inactive" for standing in standings.values()) or self.rollups.changed_books or self._rows:
                 self._rows[_site_key(book.name)] = _encode((since, at))
+
+    def _detect(
+        self, book: SiteBook, rule: Rule, kept: list[tuple[str, ...]], at: int, since: int, wall: int, silences: Callable[[int], Sequence[Span]]
+    ) -> None:
+        """Feed a rule's detectors the panes that are complete, and follow what each of them says, pane by pane."""
+        detections, until = self._detections[book.name], detection.reached(book)
+        of_rule = {values for name, values in detections if name == rule.name}
+        for values in of_rule.difference(kept):
+            self._forget_detection(book.name, (rule.name, values))
+            if (rule.name, values) in self._standings[book.name]:
+                self._end(book.name, rule.name, values, at)
+        room = detection.MAX_DETECTIONS - len(of_rule.intersection(kept))
+        self._undetected[book.name, rule.name] = max(0, len(kept) - detection.MAX_DETECTIONS)
+        for values in kept:
+            found = detections.get((rule.name, values))
+            if found is None or not detection.fits(found, rule):
+                begun = detection.begin(self.rollups, rule, book.name, values, at, since) if found is not None or room > 0 else None
+                if begun is None:
+                    continue
+                room -= found is None
+                found = detections[rule.name, values] = begun
+            unknown = silences(found.next) if until - found.next >= detection.SILENCE else ()
+            before = found.next
+            for minute, measured in detection.advance(self.rollups, rule, book.name, values, found, until, unknown):
+                self._settle(book, rule, values, measured, minute, since, wall)
+            if found.next != before:
+                self._rows[_detection_key(book.name, rule.name, values)] = detection.encode(found)
+
+    def _forget_detection(self, site: str, key: Key) -> None:
+        del self._detections[site][key]
+        self._rows[_detection_key(site, *key)] = None
+
+    def _mark(self, book: SiteBook) -> None:
+        """Tell the readings what detectors say of them, and which of them an alert that fires is about."""
+        by_name = {rule.name: rule for rule in self.rules.of_site(book.name)}
+        said: dict[tuple[str, tuple[str, ...], tuple[str, ...]], tuple[AlertState, int | None]] = {}
+        for (name, values), found in self._detections[book.name].items():
+            if name not in by_name:
+                continue
+            of = (found.kpi, by_name[name].by, values)
+            said[of] = max(said.get(of, ("normal", None)), (found.finding.state, found.finding.learning_until), key=lambda one: GRAVITY.index(one[0]))
+        for standing in self._standings[book.name].values():
+            if standing.phase == "firing" and (alert := standing.alert) is not None:
+                said[alert.kpi, tuple(alert.dimensions), tuple(alert.dimensions.values())] = ("firing", None)
+        if said != book.said:
+            book.say(said)
 
     def _judge_one(self, book: SiteBook, rule: Rule, values: tuple[str, ...], at: int, since: int, wall: int, *, is_last: bool) -> None:
         live = None
@@ -183,7 +274,10 @@ class Watch(Partition):
             if not is_last:
                 return
             live = book.published.get((rule.kpi.name, rule.by, values, f"live{rule.window.minutes}"))
-        measured = measure(self.rollups, rule, book.name, values, at, since, live)
+        self._settle(book, rule, values, measure(self.rollups, rule, book.name, values, at, since, live), at, since, wall)
+
+    def _settle(self, book: SiteBook, rule: Rule, values: tuple[str, ...], measured: Measured, at: int, since: int, wall: int) -> None:
+        """What follows from what a rule saw of a label set at an instant."""
         standings, key = self._standings[book.name], (rule.name, values)
         old = standings.get(key, INACTIVE)
         new, transition = step(old, rule, measured.verdict, at)
@@ -203,9 +297,7 @@ class Watch(Partition):
         self, site: str, rule: Rule, values: tuple[str, ...], new: Standing, measured: Measured, at: int, since: int, wall: int, *, is_transition: bool
     ) -> Standing:
         if new.alert is None and measured.window is not None:
-            length = rule.condition.length if isinstance(rule.condition, Absent) else rule.window
-            before = usual(self.rollups, site, rule.kpi, rule.by, values, length, millis(measured.window.start), since)
-            alert = firing_alert(rule, site, values, new, measured, before, self.runbooks)
+            alert = self._first_alert(site, rule, values, new, measured, millis(measured.window.start), since)
         elif measured.verdict == "insufficient" and not is_transition:
             return new
         else:
@@ -220,12 +312,28 @@ class Watch(Partition):
             self._put((alert.id, "firing"), alert)
         return new
 
+    def _first_alert(self, site: str, rule: Rule, values: tuple[str, ...], new: Standing, measured: Measured, start: int, since: int) -> Alert:
+        """The alert as it fires, with what is usual and why."""
+        days = None
+        if measured.finding is not None:
+            before: float | None = detection.usual_of(rule, measured.finding)
+            days = detection.recurrence(self._detections[site][rule.name, values])
+        else:
+            length = rule.condition.length if isinstance(rule.condition, Absent) else rule.window
+            before = usual(self.rollups, site, rule.kpi, rule.by, values, length, start, since)
+        explanation = explained(self.rollups, rule, site, values, new, measured, before, days)
+        return firing_alert(rule, site, values, new, measured, before, self.runbooks, explanation)
+
     def _measured_alert(self, site: str, rule: Rule, values: tuple[str, ...], standing: Standing, measured: Measured) -> Alert:
         """A firing alert with today's figures and the baseline of the moment it fired."""
         assert standing.alert is not None
         if measured.window is None:
             return self._as_measured(standing.alert)
-        fresh = firing_alert(rule, site, values, standing, measured, standing.alert.usual, self.runbooks)
+        before = standing.alert.usual if measured.finding is None else detection.usual_of(rule, measured.finding)
+        explanation = self._as_measured(standing.alert).explanation
+        if explanation is not None:
+            explanation = told_more(self.rollups, rule, site, explanation, millis(measured.window.end))
+        fresh = firing_alert(rule, site, values, standing, measured, before, self.runbooks, explanation)
         return replace(fresh, id=standing.alert.id, labels=standing.alert.labels)
 
     def _retire(self, site: str, standings: Standings, rules: tuple[Rule, ...], at: int) -> None:
@@ -235,6 +343,10 @@ class Watch(Partition):
             rule, alert = by_name.get(name), standing.alert
             if rule is None or not rule.admits(site, values) or (alert and (alert.kpi, alert.labels) != (rule.kpi.name, rule.alert_labels(site, values))):
                 self._end(site, name, values, at)
+        for name, values in list(self._detections[site]):
+            rule = by_name.get(name)
+            if rule is None or not isinstance(rule.condition, Detect) or not rule.admits(site, values):
+                self._forget_detection(site, (name, values))
 
     def _end(self, site: str, name: str, values: tuple[str, ...], at: int) -> None:
         standing = self._standings[site].pop((name, values))
@@ -265,12 +377,23 @@ def _label_sets(book: SiteBook) -> dict[tuple[str, int, tuple[str, ...]], list[t
     return found
 
 
+def _kept(book: SiteBook, rule: Rule, label_sets: dict[tuple[str, int, tuple[str, ...]], list[tuple[str, ...]]]) -> list[tuple[str, ...]]:
+    """The label sets of a site that a rule is about."""
+    family = FAMILY_OF[rule.kpi.name]
+    of_kind = label_sets.get((family.fact.name, int(pane_size_of(rule.window, family)), rule.by), ())
+    return [values for values in of_kind if rule.admits(book.name, values)]
+
+
 def _site_key(site: str) -> bytes:
     return STANDING_ROW + msgspec.json.encode([site])
 
 
 def _standing_key(site: str, rule: str, values: tuple[str, ...]) -> bytes:
     return STANDING_ROW + msgspec.json.encode([site, rule, *values])
+
+
+def _detection_key(site: str, rule: str, values: tuple[str, ...]) -> bytes:
+    return DETECTION_ROW + msgspec.json.encode([site, rule, *values])
 
 
 def _outbox_key(entry: Entry) -> bytes:

@@ -35,7 +35,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition  # noqa:
 
 from agents import admin  # noqa: E402
 from agents.settings import Settings  # noqa: E402
-from benchmarks import workload  # noqa: E402
+from benchmarks import detection, sentiment, workload  # noqa: E402
 from deploy.kafka import kafka as local_kafka  # noqa: E402
 from streams.topics import EVENT_TOPICS  # noqa: E402
 
@@ -312,13 +312,16 @@ def product(job: Mapping[str, Any]) -> dict[str, Any]:
     from agents.app import create_app, run_worker
     from agents.metrics import ReadingsCollector
     from streams.partition import Partition
+    from streams.sites import Site, Sites
+    from streams.texts.overlay import Tuning
 
     settings = settings_for(job["broker"], job["set"], job["name"])
+    sites = Sites(default=Site(sentiment=Tuning(overlay=job.get("overlay", True))))
 
     def new_state(partition: int) -> Partition:
         if watch is not None:
             watch.begin()
-        return Partition(partition, PARTITIONS)
+        return Partition(partition, PARTITIONS, sites)
 
     app = create_app(settings, new_state, collectors=[ReadingsCollector(lambda: app.engine.states())])
     watch = Watch(app, job) if "ends" in job else None
@@ -560,18 +563,22 @@ class Bench:
             rates["product_plain"].append(self.product("plain", number))
             rates["bare_b"].append(self.bare("text", number))
             rates["product_text"].append(self.product("text", number))
+            rates["product_text_no_overlay"].append(self.product("text", number + options.repetitions, overlay=False))
         medians = {name: statistics.median(found) for name, found in rates.items()}
         taken = [self.recovery("plain", options.repetitions - 1) for _ in range(options.repetitions)]
         p50, p99 = self.latency(15.0 if options.quick else 60.0)
         return {
-            **{name: round(medians[name]) for name in ("bare_a", "bare_b", "product_plain", "product_text")},
+            **{name: round(medians[name]) for name in ("bare_a", "bare_b", "product_plain", "product_text", "product_text_no_overlay")},
             "ratio_plain": round(medians["product_plain"] / medians["bare_a"], 3),
             "ratio_text": round(medians["product_text"] / medians["bare_b"], 3),
+            "ratio_text_no_overlay": round(medians["product_text_no_overlay"] / medians["bare_b"], 3),
             "bytes_per_subject": round(taken[0]["bytes_per_subject"], 1),
             "bytes_per_pane_row": round(taken[0]["bytes_per_pane"], 1),
             "recovery_rows_per_cpu_s": round(statistics.median(found["rows"] / found["cpu"] for found in taken)),
             "latency_p50_s": round(p50, 3),
             "latency_p99_s": round(p99, 3),
+            "detectors": {name: cost._asdict() for name, cost in detection.detector_costs().items()},
+            "texts": sentiment.measure(sentiment.made_up_texts()).as_json(),
             "versions": versions(),
         }
 

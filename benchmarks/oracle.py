@@ -26,6 +26,18 @@ ANALYTICS = {
 }  # fmt: skip
 KEY_EVENTS = {"goal_reached", "order_completed"}
 ORIGIN = {"mention_posted": "mention", "survey_answered": "survey", "ticket_opened": "ticket", "interaction_made": "comment", "community_posted": "community"}
+TAILS = ("!", ".", " and the colour is nice.", ", which is terrible!!", " :)", " - would not buy again.", " 😍")
+LABELS = {
+    "The shoes are great": "+++0+s+", "I hate the sole": "aaaaaba", "Delivery was on Tuesday": "00+a+c+", "Comfortable, but they run small": "00+a+0+",
+    "NOT good at all": "aaaaaba", "Love these": "+++++++", "It is a box": "00+a+c+",
+}  # fmt: skip
+"""How the texts that are made up read to a person who knows the rules of docs/sentiment.md: by beginning, one letter for each tail."""
+READ = {
+    "+": ("positive", []), "0": ("neutral", []), "a": ("negative", ["anger"]), "b": ("negative", ["anger", "churn"]), "c": ("negative", ["churn"]),
+    "s": ("negative", ["churn", "sarcasm"]),
+}  # fmt: skip
+PATTERNS = 1
+"""Version of the list of complaint patterns."""
 INTERACTIONS = ("like", "comment", "share", "follow")
 FUNNEL, FUNNEL_WINDOW = ("product_viewed", "product_added", "checkout_started", "order_completed"), HOUR
 CART_OPEN, TARGET, MOST_ENGAGED = HOUR, 4 * HOUR, 30 * MINUTE
@@ -46,6 +58,7 @@ def by(*groupings: str) -> tuple[tuple[str, ...], ...]:
 
 
 FINE, SITE, VISITORS = (MINUTE, DAY), ("website",), by("segment channel", "source")
+ANY_TOPIC = ("website", "social", "reviews", "customers")
 COMMERCE, STEPS = by("segment channel"), by("funnel step", "segment funnel step", "channel funnel step")
 KEPT = {
     "page_view": Kept(FINE, by("segment channel", "source", "route"), SITE),
@@ -63,15 +76,16 @@ KEPT = {
     "cart": Kept((QUARTER,), COMMERCE, SITE, 2 * DAY),
     "checkout": Kept((QUARTER,), COMMERCE, SITE, 2 * DAY),
     "order": Kept(FINE, by("segment channel", "currency", "segment currency", "channel currency"), SITE, 90 * DAY),
-    "funnel_entry": Kept((QUARTER,), by("segment funnel", "channel funnel"), SITE, 2 * DAY),
-    "funnel_step": Kept((QUARTER,), STEPS, SITE, 2 * DAY),
-    "funnel_step_time": Kept((QUARTER,), STEPS, SITE, 2 * DAY),
+    "funnel_entry": Kept((QUARTER,), by("segment funnel", "channel funnel"), ANY_TOPIC, 2 * DAY),
+    "funnel_step": Kept((QUARTER,), STEPS, ANY_TOPIC, 2 * DAY),
+    "funnel_step_time": Kept((QUARTER,), STEPS, ANY_TOPIC, 2 * DAY),
     "review": Kept(FINE, by("segment source", "product"), ("reviews",), 90 * DAY),
     "ticket": Kept(FINE, COMMERCE, ("reviews",), 90 * DAY),
     "response": Kept(FINE, COMMERCE, ("reviews",), 90 * DAY),
     "resolution": Kept(FINE, COMMERCE, ("reviews",), 90 * DAY),
     "mention": Kept(FINE, by("segment network", "brand"), ("social",)),
     "text": Kept(FINE, by("segment origin", "network"), ("social", "reviews"), 90 * DAY),
+    "complaint": Kept(FINE, by("complaint", "segment complaint", "origin complaint"), ("social", "reviews"), 90 * DAY),
     "engagement": Kept((QUARTER,), by("segment network", "network category", "kind", "network"), ("social",)),
     "audience_change": Kept((DAY,), by("network"), ("social",)),
     "sending": Kept(FINE, by("segment", "campaign"), ("customers",), 30 * DAY),
@@ -337,7 +351,12 @@ class Oracle:
             if kind in ORIGIN and text and self._allows("sentiment", event, key, happened.at):
                 understood = event.get("language", "en").replace("_", "-").split("-")[0].lower() == "en"
                 labels = {"segment": segment, "origin": ORIGIN[kind], "network": network}
-                self._count(partition, site, "text", happened.at, happened.level, labels, text_slots(self._score(text) if understood else None))
+                score = self._score(text) if understood else None
+                label, complaints = (label_of(score or 0), []) if kind == "community_posted" else read(text)
+                slots = text_slots(score, label, 0 if kind == "community_posted" else PATTERNS)
+                self._count(partition, site, "text", happened.at, happened.level, labels, slots)
+                if understood:
+                    self._complain(partition, site, happened.at, happened.level, labels, complaints)
         for name, edits in reviews.items():
             first, last = edits[0], edits[-1]
             fine = any(not edit.level for edit in edits if edit.at == first.at)
@@ -345,15 +364,23 @@ class Oracle:
             stars = None if "rating" not in event else Fraction(event["rating"]) * 5 / Fraction(event.get("scale_max", 5))
             micro = None if stars is None else round(stars * 10**6)
             score = self._score(event["text"]) if event.get("text") and self._allows("sentiment", event, key, last.at) else None
+            label, complaints = (None, []) if score is None else read(event["text"])
             labels = {"segment": event.get("segment", "unknown"), "source": event["source"], "product": event.get("product", "unknown")}
             row["reviews"][name] = {
                 "first": first.at, "fine": fine, "at": last.at, "id": last.id, "source": event["source"], "product": event.get("product"),
-                "segment": labels["segment"], "micro_stars": micro, "sentiment": None if score is None else label_of(score), "compound": score or 0,
+                "segment": labels["segment"], "micro_stars": micro, "sentiment": label, "compound": score or 0, "complaints": complaints,
+                "patterns": 0 if score is None else PATTERNS,
             }  # fmt: skip
             level = 0 if fine else 2
             self._count(partition, site, "review", first.at, level, labels, review_slots(stars, micro, score))
             if score is not None:
-                self._count(partition, site, "text", first.at, level, labels | {"origin": "review", "network": "unknown"}, text_slots(score))
+                labels |= {"origin": "review", "network": "unknown"}
+                self._count(partition, site, "text", first.at, level, labels, text_slots(score, label, PATTERNS))
+                self._complain(partition, site, first.at, level, labels, complaints)
+
+    def _complain(self, partition: int, site: str, at: int, level: int, labels: Labels, complaints: list[str]) -> None:
+        for complaint in complaints:
+            self._count(partition, site, "complaint", at, level, labels | {"complaint": complaint}, {"complaints.0": 1})
 
     def _score(self, text: str) -> int:
         if text not in self._scores:
@@ -705,12 +732,19 @@ def label_of(score: int) -> str:
     return "positive" if score >= 500 else "negative" if score <= -500 else "neutral"
 
 
-def text_slots(score: int | None) -> Slots:
-    """Of a text with its compound in ten-thousandths; None for a language that is not scored."""
-    scored, label = int(score is not None), "" if score is None else label_of(score)
+def read(text: str) -> tuple[str, list[str]]:
+    """Label and complaints of a made-up text."""
+    [(begin, letters)] = [(begin, letters) for begin, letters in LABELS.items() if text.startswith(begin)]
+    return READ[letters[TAILS.index(text.removeprefix(begin))]]
+
+
+def text_slots(score: int | None, label: str | None, patterns: int) -> Slots:
+    """Of a text with its compound in ten-thousandths, None for a language that is not scored; with its label, and the version of patterns behind it."""
+    scored, label, patterns = (0, "", 0) if score is None else (1, label, patterns)
     slots: Slots = {"texts_scored.0": scored, "unsupported_share.0": 1, "unsupported_share.1": 1 - scored, "mean_sentiment.0": scored}
     for name in ("negative", "neutral", "positive"):
         slots |= {f"{name}_share.0": scored, f"{name}_share.1": int(label == name)}
+    slots |= {"vader_negative_share.1": int(scored and (score or 0) <= -500), "pattern_version.0": int(patterns > 0), "pattern_version.1": patterns}
     return slots | {"mean_sentiment.1": score or 0, "net_sentiment.0": scored, "net_sentiment.1": (label == "positive") - (label == "negative")}
 
 

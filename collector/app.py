@@ -49,12 +49,12 @@ from collector.limits import (
 )
 from collector.openapi import document
 from collector.plan import Plans
+from collector.refusals import TOPIC, Origin
 from collector.routes import DEVELOPMENT, ROUTES, Route
 from collector.spool import Spool, SpoolFullError
 from collector.translation import Accepted, Context, translate
 from streams.events import Rejected
 from streams.flow import Message
-from streams.sites import Sites
 
 log = logging.getLogger(__name__)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -66,8 +66,8 @@ TOLD: Final = 20
 FAILED_BYTES: Final = 512 << 10
 """Of a rejected message that are kept."""
 ADDRESS_BURST_SECONDS: Final = 2.0
-UNPACKED_TOKEN: Final = 64 << 10
-"""Bytes that an address may unpack instead of one request."""
+TOKEN_BYTES: Final = 64 << 10
+"""Bytes that an address may send, or have unpacked, instead of one request."""
 HEAVY_UNPACKING: Final = 4
 UNPACKING_RATE: Final = 100.0
 """So many times 64 KiB per second may become of all compressed bodies that may become four of them, from senders without a server key."""
@@ -76,8 +76,6 @@ HEAVY_RATE: Final = 50.0
 HEAVY_BURST: Final = 400.0
 STOP_SECONDS: Final = 4.0
 SPARE_FILES: Final = 100
-SOURCE: Final = b"collector"
-"""What stands for a topic in the headers of a rejected event that never came on one."""
 CORS: Final = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
@@ -102,7 +100,6 @@ class Options(NamedTuple):
     spool_bytes: int
     read_keys: Callable[[], Keys]
     """Raises KeysError."""
-    sites: Sites
     plans: Plans | None = None
     host: str = "127.0.0.1"
     port: int = 8088
@@ -126,6 +123,8 @@ class Door:
         self.recent = Recent() if options.development else None
         self._by_address = Buckets()
         self._by_key = Buckets()
+        self._shared = Buckets()
+        """What all senders without a server key may cost together."""
         self._address_rate = {"rate": options.address_rate, "burst": options.address_rate * ADDRESS_BURST_SECONDS}
         self._held = 0
         self._requests: dict[tuple[str, int], Any] = {}
@@ -146,16 +145,17 @@ class Door:
         return answer
 
     async def _take(self, request: web.Request, wire: str, kind: str, now: float) -> web.Response | Fault:
+        """The cheap questions first: whoever shows no server key pays by address for what is done, before it is known who it is."""
         headers = request.headers
         text = _credential(headers.get("Authorization", ""))
         key = self.keys.find(text) if text else None
         is_trusted = key is not None and key.kind == "server"
         sender = "" if is_trusted else self._address(request)
-        if sender and (wait := self._by_address.take(sender, 1, now, **self._address_rate)):
+        length = request.content_length or 0
+        if sender and (wait := self._by_address.take(sender, 1 + min(length, BODY_BYTES) // TOKEN_BYTES, now, **self._address_rate)):
             return _later(429, "address_rate", "Too many requests from this address.", wait)
         if text and key is None:
             return UNKNOWN_KEY
-        length = request.content_length or 0
         if length > BODY_BYTES:
             return TOO_LARGE
         try:
@@ -178,9 +178,11 @@ class Door:
                 return Fault(403, "origin", f"The key {key.name} may not be used from here; its `origins` in the keys file say from where.")
             if wait := self._by_key.take(key.name, len(opened.messages), now, rate=key.events_per_second, burst=key.burst):
                 return _later(429, "key_rate", f"The key {key.name} sends more than {key.events_per_second:g} events per second.", wait)
-            outcomes = translate(opened, self._context(key, headers))
+            context = self._context(key, headers)
+            outcomes = translate(opened, context)
+            origin = Origin(key.site, opened.wire, opened.kind, opened.sent_at, context.opted_out)
             try:
-                await self.delivery.take([_message(outcome, opened, key, now_ms()) for outcome in outcomes])
+                await self.delivery.take([_message(outcome, origin, context.received_at) for outcome in outcomes])
             except SpoolFullError as error:
                 return _later(503, "spool_full", f"Kafka is away and the spool is full: {error}.", 5)
             return self._answer(opened, key, outcomes)
@@ -191,23 +193,6 @@ class Door:
         """Whose rate a request counts to. The address is used for nothing else."""
         forwarded = request.headers.get("X-Forwarded-For", "")
         return neighbourhood(client_address(request.remote or "", forwarded, self.options.proxies)) or "unknown"
-
-    def _weigh(self, body: bytes, sender: str, now: float) -> Fault | None:
-        """Whether a body may be parsed: nothing else takes the event loop for so long, so those without a server key have a budget for it."""
-        parts = parts_in(body)
-        if parts > PARTS:
-            return Fault(413, "too_large", f"The body has more than {PARTS:,} values.")
-        weight = weight_of(body, parts)
-        if not sender or not weight:
-            return None
-        text = server_key_in(body)
-        key = None if text is None else self.keys.find(text)
-        if key is not None and key.kind == "server":
-            return None
-        wait = self._by_address.take(sender, weight, now, **self._address_rate)
-        if not wait and weight >= HEAVY:
-            wait = self._by_address.take("parsing", weight, now, rate=HEAVY_RATE, burst=HEAVY_BURST)
-        return _later(429, "address_rate", "Too large requests too often; a server key has no such limit.", wait) if wait else None
 
     async def _read(self, request: web.Request) -> bytes | Fault:
         """The body as it was sent; the guard cuts whoever is slow."""
@@ -239,13 +224,30 @@ class Door:
             encoding = "gzip"  # their browser SDK says so in the query
         if not sender or not encoding:
             return unpack(body, encoding)
-        most = min(UNPACKED_BYTES, UNPACKED_RATIO * len(body)) / UNPACKED_TOKEN
-        if most >= HEAVY_UNPACKING and (wait := self._by_address.take("unpacking", most, now, rate=UNPACKING_RATE, burst=UNPACKING_RATE)):
+        most = min(UNPACKED_BYTES, UNPACKED_RATIO * len(body)) / TOKEN_BYTES
+        if most >= HEAVY_UNPACKING and (wait := self._shared.take("unpacking", most, now, rate=UNPACKING_RATE, burst=UNPACKING_RATE)):
             return _later(429, "address_rate", "Too large requests too often; a server key has no such limit.", wait)
         unpacked = unpack(body, encoding)
         size = UNPACKED_BYTES if isinstance(unpacked, Fault) else len(unpacked)
-        self._by_address.charge(sender, size / UNPACKED_TOKEN, now, **self._address_rate)
+        self._by_address.charge(sender, size / TOKEN_BYTES, now, **self._address_rate)
         return unpacked
+
+    def _weigh(self, body: bytes, sender: str, now: float) -> Fault | None:
+        """Whether a body may be parsed: nothing else takes the event loop for so long, so those without a server key have a budget for it."""
+        parts = parts_in(body)
+        if parts > PARTS:
+            return Fault(413, "too_large", f"The body has more than {PARTS:,} values.")
+        weight = weight_of(body, parts)
+        if not sender or not weight:
+            return None
+        text = server_key_in(body)
+        key = None if text is None else self.keys.find(text)
+        if key is not None and key.kind == "server":
+            return None
+        wait = self._by_address.take(sender, weight, now, **self._address_rate)
+        if not wait and weight >= HEAVY:
+            wait = self._shared.take("parsing", weight, now, rate=HEAVY_RATE, burst=HEAVY_BURST)
+        return _later(429, "address_rate", "Too large requests too often; a server key has no such limit.", wait) if wait else None
 
     def _open(self, wire: str, kind: str, headers: Mapping[str, str], query: Mapping[str, str], body: bytes) -> Envelope | Fault:
         if too_deep(body):
@@ -261,7 +263,6 @@ class Door:
         options = self.options
         return Context(
             site=key.site,
-            settings=options.sites[key.site],
             received_at=now_ms(),
             opted_out=headers.get("Sec-GPC") == "1" or headers.get("DNT") == "1",
             user_agent=headers.get("User-Agent"),
@@ -422,7 +423,7 @@ def _credential(authorization: str) -> str:
     return ""
 
 
-def _message(outcome: Accepted | Rejected, opened: Envelope, key: Key, now: int) -> Message:
+def _message(outcome: Accepted | Rejected, origin: Origin, received_at: int) -> Message:
     """An accepted event for its topic, or a rejected one for the topic `failed`, as the workers write there."""
     if not isinstance(outcome, Rejected):
         return Message(outcome.topic, outcome.key, outcome.value)
@@ -430,13 +431,11 @@ def _message(outcome: Accepted | Rejected, opened: Envelope, key: Key, now: int)
         ("engage-reason", outcome.reason.encode()),
         ("engage-path", outcome.path.encode("utf-8", "replace")),
         ("engage-detail", outcome.detail.encode("utf-8", "replace")),
-        ("engage-topic", SOURCE),
-        ("engage-timestamp", b"%d" % now),
-        ("engage-wire", opened.wire.encode()),
-        ("engage-kind", opened.kind.encode()),
-        ("engage-site", key.site.encode()),
+        ("engage-topic", TOPIC.encode()),
+        ("engage-timestamp", b"%d" % received_at),
+        *origin.headers,
     )
-    return Message("failed", f"{key.site}/".encode(), outcome.raw[:FAILED_BYTES], headers)
+    return Message("failed", f"{origin.site}/".encode(), outcome.raw[:FAILED_BYTES], headers)
 
 
 def _told(rejected: Rejected) -> dict[str, str]:

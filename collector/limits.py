@@ -88,7 +88,8 @@ def too_deep(body: bytes, depth: int = MAX_DEPTH + 4) -> bool:
     """
     if body.count(b"[") + body.count(b"{") <= depth:
         return False
-    brackets = _TEXTS.sub(b"", body.replace(b"\\\\", b"").replace(b'\\"', b"").translate(_ROUND, _PLAIN))
+    bare = body.replace(b"\\\\", b"").replace(b'\\"', b"").translate(_ROUND, _PLAIN)
+    brackets = _TEXTS.sub(b"", bare.replace(b'""', b""))  # neighbouring texts become one: what is between them is gone
     for _ in range(depth):  # every round takes the innermost level away
         before = len(brackets)
         brackets = brackets.replace(b"()", b"")

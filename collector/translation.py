@@ -10,7 +10,6 @@ from collector.plan import Plan
 from collector.wires import WIRES
 from collector.wires.reading import Envelope, Said
 from streams.events import MAX_EVENT_BYTES, TYPES, Event, Reason, Rejected, event_time, explain, key_of
-from streams.sites import Site
 
 
 class Context(NamedTuple):
@@ -18,7 +17,6 @@ class Context(NamedTuple):
 
     site: str
     """The site that the key writes to."""
-    settings: Site
     received_at: int
     """When the request came, in epoch milliseconds."""
     opted_out: bool = False

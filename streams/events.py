@@ -45,6 +45,7 @@ class Reason(StrEnum):
     NO_SUBJECT = "no_subject"
     BAD_TIME = "bad_time"
     TOO_OLD = "too_old"
+    OFF_PLAN = "off_plan"
 
 
 class Rejected(NamedTuple):

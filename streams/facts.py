@@ -15,7 +15,7 @@ from streams.journeys.audiences import AudienceChange
 from streams.journeys.carts import Cart, Checkout
 from streams.journeys.content import PageRead, Play
 from streams.journeys.conversions import Conversion
-from streams.journeys.funnels import FunnelEntry, FunnelStep, StepTime
+from streams.journeys.funnels import FunnelEntry, FunnelStep, LongFunnelEntry, LongFunnelStep, LongStepTime, StepTime
 from streams.journeys.interactions import Engagement
 from streams.journeys.messages import Mailing, Sending
 from streams.journeys.orders import Order
@@ -24,6 +24,7 @@ from streams.journeys.sessions import Session, SessionGoal
 from streams.journeys.tickets import Resolution, Response, Ticket
 from streams.journeys.trials import Trial
 from streams.panes import DAY, Pane
+from streams.sites import LONGEST_FUNNEL
 
 
 class Presence:
@@ -53,10 +54,16 @@ class TextJudged(msgspec.Struct, frozen=True, gc=False):
 
     sentiment: str
     compound: int
+    patterns: int = 0
+    """Version of the list of patterns that gave the label; 0 where it is VADER's."""
 
     @property
     def is_scored(self) -> bool:
         return self.sentiment != "unsupported"
+
+
+class Complaint:
+    """A category of complaint in a negative text about the site; a text has at most three."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,9 @@ class Fact:
     """How long (ms) beyond the grace its panes are kept for corrections."""
 
 
+ANY_TOPIC = ("website", "social", "reviews", "customers")
+FUNNEL, FUNNEL_STEP = ("segment", "channel", "funnel"), ("segment", "channel", "funnel", "step")
+
 FACTS = (
     Fact(PageViewed, "page_view", ("segment", "channel", "source", "route"), (Pane.MINUTE, Pane.DAY), ("website",)),
     Fact(Presence, "presence", ("segment",), (Pane.MINUTE,), ("website",)),
@@ -84,6 +94,7 @@ FACTS = (
     Fact(Review, "review", ("segment", "source", "product"), (Pane.MINUTE, Pane.DAY), ("reviews",), look_back=LOOK_BACK),
     Fact(Mention, "mention", ("segment", "network", "brand"), (Pane.MINUTE, Pane.DAY), ("social",)),
     Fact(TextJudged, "text", ("segment", "origin", "network"), (Pane.MINUTE, Pane.DAY), ("social", "reviews"), look_back=LOOK_BACK),
+    Fact(Complaint, "complaint", ("segment", "origin", "complaint"), (Pane.MINUTE, Pane.DAY), ("social", "reviews"), look_back=LOOK_BACK),
     Fact(Engagement, "engagement", ("segment", "network", "category", "kind"), (Pane.QUARTER_HOUR,), ("social",)),
     Fact(AudienceChange, "audience_change", ("network",), (Pane.DAY,), ("social",)),
     Fact(Sending, "sending", ("segment", "campaign", "medium"), (Pane.MINUTE, Pane.DAY), ("customers",), look_back=messages.LOOK_BACK),
@@ -92,9 +103,12 @@ FACTS = (
     Fact(Play, "play", ("segment", "category"), (Pane.MINUTE, Pane.DAY), ("website",), look_back=content.LONGEST),
     Fact(FileDownloaded, "download", ("segment", "category"), (Pane.MINUTE, Pane.DAY), ("website",)),
     Fact(Conversion, "conversion", ("segment", "channel", "goal"), (Pane.DAY,), ("website",)),
-    Fact(FunnelEntry, "funnel_entry", ("segment", "channel", "funnel"), (Pane.QUARTER_HOUR,), ("website",), look_back=2 * DAY),
-    Fact(FunnelStep, "funnel_step", ("segment", "channel", "funnel", "step"), (Pane.QUARTER_HOUR,), ("website",), look_back=2 * DAY),
-    Fact(StepTime, "funnel_step_time", ("segment", "channel", "funnel", "step"), (Pane.QUARTER_HOUR,), ("website",), look_back=2 * DAY),
+    Fact(FunnelEntry, "funnel_entry", FUNNEL, (Pane.QUARTER_HOUR,), ANY_TOPIC, look_back=2 * DAY),
+    Fact(FunnelStep, "funnel_step", FUNNEL_STEP, (Pane.QUARTER_HOUR,), ANY_TOPIC, look_back=2 * DAY),
+    Fact(StepTime, "funnel_step_time", FUNNEL_STEP, (Pane.QUARTER_HOUR,), ANY_TOPIC, look_back=2 * DAY),
+    Fact(LongFunnelEntry, "long_funnel_entry", FUNNEL, (Pane.DAY,), ANY_TOPIC, look_back=LONGEST_FUNNEL + DAY),
+    Fact(LongFunnelStep, "long_funnel_step", FUNNEL_STEP, (Pane.DAY,), ANY_TOPIC, look_back=LONGEST_FUNNEL + DAY),
+    Fact(LongStepTime, "long_funnel_step_time", FUNNEL_STEP, (Pane.DAY,), ANY_TOPIC, look_back=LONGEST_FUNNEL + DAY),
     Fact(Cart, "cart", ("segment", "channel"), (Pane.QUARTER_HOUR,), ("website",), look_back=2 * DAY),
     Fact(Checkout, "checkout", ("segment", "channel"), (Pane.QUARTER_HOUR,), ("website",), look_back=2 * DAY),
     Fact(Order, "order", ("segment", "channel", "currency"), (Pane.MINUTE, Pane.DAY), ("website",), look_back=orders.LOOK_BACK),

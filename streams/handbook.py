@@ -36,6 +36,7 @@ read over panes that ended 30 min before the watermark (*matures*), so that most
 **States.** `ok`; `insufficient_data` below the minimum n (value and bounds are given all the same); `no_data` without anything to count:
 counts are 0, everything
 else is null. *n* of a count is the count, of a ratio its denominator, of a mean or quantile the number of values.
+`alert_state` (`learning`, `normal`, `firing`) is what detectors and alerts say of the label set; `learning_until` when one that learns will speak.
 
 **Bounds.** Ratios carry the Wilson interval at 95 %. Quantiles are nearest rank from buckets at most 1.6 % wide, given as the upper edge:
 within 2 % of the exact one.
@@ -125,10 +126,12 @@ def _window(window: Window) -> str:
         return f"live, the last {window.minutes} minutes"
     if isinstance(window, str):
         return f"calendar {window}"
-    return f"last {window // DAY} days" if window > DAY else _length(window)
+    return f"last {_length(window)}" if window > DAY else _length(window)
 
 
 def _length(length: int) -> str:
+    if length > DAY and not length % DAY:
+        return f"{length // DAY} days"
     return f"{length // HOUR} h" if length >= HOUR else f"{length // MINUTE} min"
 
 

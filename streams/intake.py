@@ -5,11 +5,12 @@ bot, check consent, then let the followers take the subject through it and state
 on the log, so a restart gives the same one.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from xxhash import xxh3_64_intdigest
 
+from streams import cloudevents
 from streams import events as e
 from streams.admission import BotFilter, Counts, SeenIds, add, allows
 from streams.engagement import PartialSeries
@@ -18,6 +19,8 @@ from streams.followers import website
 from streams.followers.notes import Notes
 from streams.followers.voices import Voices
 from streams.followers.website import Website
+from streams.grams import GRAM_ROW, Grams
+from streams.learner import LEARNER_ROW, Learner
 from streams.ledger import DAYS_ONLY, FINE, QUARTERS, Ledger
 from streams.panes import AHEAD_OF_RECEIPT, DAY, GRACE, HOUR, TOO_OLD, WATERMARK_DELAY, Pane
 from streams.sites import Sites
@@ -53,7 +56,9 @@ class Intake:
         self.rows = self.ledger.rows
         self.notes = Notes(self.ledger, self.subjects, self.newest, self.counts)
         self.website = Website(self.ledger, self.subjects, self.notes.note_first_view)
-        voices = Voices(self.ledger, self.subjects, self.newest, self.counts)
+        self.grams = Grams(sites)
+        self.learner = Learner()
+        voices = Voices(self.ledger, self.subjects, self.newest, self.counts, self.grams, self.learner)
         self._must_ask = not all(site.consent.analytics for site in (sites.default, *sites.named.values()))
         """Whether some site does not take consent to analytics for granted."""
         self._swept = 0
@@ -72,7 +77,7 @@ class Intake:
     @property
     def changed(self) -> int:
         """Rows the next flush would write, at least."""
-        return len(self.subjects.changed) + len(self.website.pending) + self.rows.changed()
+        return len(self.subjects.changed) + len(self.website.pending) + self.rows.changed() + self.grams.changed + self.learner.changed
 
     # --- the way of one event ----------------------------------------------------------------------------------------
 
@@ -95,12 +100,12 @@ class Intake:
             receipt = record.timestamp
             try:
                 if record.headers:
-                    receipt = _read_headers(record)
+                    receipt, value = _read_headers(record)
                 if len(value) > largest:  # type: ignore[arg-type]
                     raise ValueError
                 event: Any = decode(value)  # type: ignore[arg-type]
             except Exception:  # whatever a hostile value raises, `explain` names it
-                self._fail(topic, record, refused_encoding(record.headers, value) or e.explain(value, topic))
+                self._fail(topic, record, _refused(record, topic))
                 continue
             subject_name = subject_of(event)
             if subject_name is None:
@@ -253,6 +258,8 @@ class Intake:
         pane_rows, partials = self.rows.drain(seq)
         rows += pane_rows
         rows += self.ledger.labels.drain()
+        rows += self.grams.drain(seq)
+        rows += self.learner.drain()
         watermarks = {topic: newest - WATERMARK_DELAY for topic, newest in self.newest.items()}
         rows += self.seen.drain(seq, watermarks)
         rows += self._sweep(watermarks)
@@ -269,6 +276,7 @@ class Intake:
         self._heard = set()
         for key in self.rows.expire(active):
             yield key, None
+        self.grams.expire(active)
         if new_day:
             yield from self.subjects.expire(now - GRACE[Pane.DAY])  # an event that is not late may still belong to a subject that expired before
 
@@ -276,10 +284,11 @@ class Intake:
         """What must be known besides the rows to go on as if nothing had happened."""
         return {
             "counts": self.counts, "newest": self.newest, "horizon": self.seen.horizon, "swept": self._swept, "heard": sorted(self._heard),
+            "grams": self.grams.horizon,
             "horizons": [(*name, table.horizon) for name, table in self.rows.tables.items()],
         }  # fmt: skip
 
-    def load(self, rows: Sequence[tuple[bytes, bytes]], stamp: dict[str, Any], layout: dict[str, list[str]], published: int) -> None:
+    def load(self, rows: Sequence[tuple[bytes, bytes]], stamp: dict[str, Any], layout: dict[str, list[str]], published: int, told: int = 0) -> None:
         """Take over rows of the state topic (subjects stay bytes until they are needed)."""
         self.counts.update(stamp["counts"])
         self.newest.update(stamp["newest"])
@@ -292,6 +301,8 @@ class Intake:
             if table is not None:
                 table.horizon = horizon
         id_rows: list[tuple[bytes, bytes]] = []
+        gram_rows: list[tuple[bytes, bytes]] = []
+        learner_rows: list[tuple[bytes, bytes]] = []
         for key, value in rows:
             kind = key[:1]
             if kind == b"s":
@@ -302,18 +313,29 @@ class Intake:
                 id_rows.append((key, value))
             elif kind == b"l":
                 self.ledger.labels.load(key, value)
+            elif kind == GRAM_ROW[:1]:
+                gram_rows.append((key, value))
+            elif kind == LEARNER_ROW[:1]:
+                learner_rows.append((key, value))
         self.seen.load(id_rows)
+        self.grams.load(gram_rows, stamp.get("grams", 0), told)
+        self.learner.load(learner_rows)
 
 
-def _read_headers(record: Record) -> int:
-    """Receipt of a record that has headers; raises for an encoding that is not understood."""
-    receipt = record.timestamp
+def _read_headers(record: Record) -> tuple[int, bytes | None]:
+    """Receipt and event of a record that has headers; raises for what is not understood, `plain_value` says why."""
+    receipt, wrapped = record.timestamp, False
     for name, value in record.headers:
         if name == RECEIPT_HEADER:
             receipt = int(value)
         elif _is_encoded(name, value):
             raise ValueError
-    return receipt
+        elif cloudevents.is_cloudevent(name, value):
+            wrapped = True
+    event = cloudevents.in_record(record.headers, record.value) if wrapped else record.value
+    if isinstance(event, e.Rejected):
+        raise ValueError
+    return receipt, event
 
 
 def _is_encoded(name: str, value: bytes | None) -> bool:
@@ -321,10 +343,16 @@ def _is_encoded(name: str, value: bytes | None) -> bool:
     return name.lower() == "content-encoding" and bool(value) and value.lower() != b"identity"  # type: ignore[union-attr]
 
 
-def refused_encoding(headers: Iterable[tuple[str, bytes | None]], value: bytes | None) -> e.Rejected | None:
-    """Why a record is not read whose headers say that it is not plain JSON; None where they do not."""
+def plain_value(headers: Sequence[tuple[str, bytes | None]], value: bytes | None) -> bytes | e.Rejected | None:
+    """The event in a record as plain JSON: out of its CloudEvent where its headers say that it is one; Rejected where it cannot be read."""
     for name, encoding in headers:
         if _is_encoded(name, encoding):
             words = (encoding or b"")[:40].decode("utf-8", "replace")
             return e.Rejected(e.Reason.UNSUPPORTED_ENCODING, "$", f"the content-encoding {words!r} is not understood; send plain JSON", value or b"")
-    return None
+    return cloudevents.in_record(headers, value) if any(cloudevents.is_cloudevent(*header) for header in headers) else value
+
+
+def _refused(record: Record, topic: str) -> e.Rejected:
+    """Why a record holds no event of the topic."""
+    value = plain_value(record.headers, record.value) if record.headers else record.value
+    return value if isinstance(value, e.Rejected) else e.explain(value, topic)

@@ -1,17 +1,17 @@
 """THE catalogue: one entry per measure. Gauges, documentation, row layouts and law tests follow from it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from streams.aggregates import Aggregate, Count, Either, Mean, Portion, Quantile, Ratio, Share, Sum
 from streams.events import FileDownloaded, PageViewed, PaymentFailed
-from streams.facts import DailyVisitor, Mention, MonthlyVisitor, Presence, TextJudged, WeeklyVisitor
+from streams.facts import Complaint, DailyVisitor, Mention, MonthlyVisitor, Presence, TextJudged, WeeklyVisitor
 from streams.journeys.audiences import AudienceChange
 from streams.journeys.carts import Cart, Checkout
 from streams.journeys.content import DEPTH, PageRead, Play
 from streams.journeys.conversions import Conversion
-from streams.journeys.funnels import FunnelEntry, FunnelStep, StepTime
+from streams.journeys.funnels import FunnelEntry, FunnelStep, LongFunnelEntry, LongFunnelStep, LongStepTime, StepTime
 from streams.journeys.interactions import Engagement
 from streams.journeys.messages import Mailing, Sending
 from streams.journeys.orders import Order
@@ -19,8 +19,9 @@ from streams.journeys.reviews import MICRO, Review
 from streams.journeys.sessions import Session, SessionGoal
 from streams.journeys.tickets import Resolution, Response, Ticket
 from streams.journeys.trials import PAYS_WITHIN, Trial
-from streams.panes import DAY, HOUR, MINUTE
-from streams.sites import Site
+from streams.panes import DAY, HOUR, MINUTE, Pane
+from streams.sentiment import THRESHOLD
+from streams.sites import LONGEST_FUNNEL, Site
 
 Calendar = Literal["day", "week", "month"]
 
@@ -77,7 +78,7 @@ class Kpi:
     formula: str
     origin: str
     """Where the definition comes from."""
-    unit: Literal["count", "ratio", "seconds", "pages", "stars", "score", "minor"]
+    unit: Literal["count", "ratio", "seconds", "pages", "stars", "score", "minor", "version"]
     better: Literal["higher", "lower", "neither"]
     tag: Literal["actionable", "vanity"]
     value: Aggregate
@@ -88,12 +89,12 @@ class Kpi:
     """Below this n the reading says `insufficient_data`."""
     apart: tuple[str, ...] = ()
     """Labels that are never summed over (goals, funnels, currencies): there is no total over them."""
-    matures_by: Callable[[Site], int] | None = None
-    """Where the site's settings decide how long panes mature; `matures` is what the defaults make of it."""
+    matures_by: Callable[[Site, Mapping[str, str]], int] | None = None
+    """Where the site's settings decide how long panes mature, by labels that are never summed over; `matures` is what the defaults make of it."""
 
-    def maturity(self, site: Site) -> int:
-        """How long (ms) after its end a pane of this site is read."""
-        return self.matures if self.matures_by is None else self.matures_by(site)
+    def maturity(self, site: Site, grouping: tuple[str, ...], labels: tuple[str, ...]) -> int:
+        """How long (ms) after its end a pane of this label set of the site is read."""
+        return self.matures if self.matures_by is None else self.matures_by(site, dict(zip(grouping, labels, strict=True)))
 
 
 NETWORKS = (("network",), ("network", "category"))
@@ -102,11 +103,7 @@ READS = (("segment",), ("route",))
 MEDIA = (("segment",), ("category",))
 
 
-def longest_funnel(site: Site) -> int:
-    return site.longest_funnel
-
-
-def response_target(site: Site) -> int:
+def response_target(site: Site, _labels: Mapping[str, str]) -> int:
     return site.response_target * MINUTE
 
 
@@ -124,6 +121,50 @@ def impressions_of(engagement: Engagement) -> int:
 
 def is_kind(kind: str) -> Callable[[Engagement], bool]:
     return lambda engagement: engagement.kind == kind
+
+
+def funnel_kpis(
+    prefix: str, which: str, entry: type[FunnelEntry], step: type[FunnelStep], time: type[StepTime], windows: tuple[Window, ...], matures: int, pane: Pane
+) -> tuple[Kpi, ...]:
+    """The measures of the funnels that are counted in panes of one size. Each funnel matures by its own window."""
+    of_funnel = which and f", in funnels{which}"
+
+    def own_window(site: Site, labels: Mapping[str, str]) -> int:
+        known = {name: funnel.window * MINUTE for name, funnel in site.funnels.items() if funnel.pane is pane}
+        return known.get(labels.get("funnel", ""), max(known.values(), default=0))
+
+    def kpi(
+        name: str, text: str, question: str, formula: str, origin: str, unit: Literal["ratio", "seconds"], better: Literal["higher", "lower"], value: Aggregate,
+        by: tuple[tuple[str, ...], ...] = STEPS,
+    ) -> Kpi:  # fmt: skip
+        least = RATIO_LEAST if unit == "ratio" else MEAN_LEAST
+        return Kpi(
+            f"{prefix}funnel_{name}", text, question, formula, origin, unit, better, "actionable", value, by, windows, matures, least, ("funnel",), own_window
+        )
+
+    return (
+        kpi(
+            "completion_rate", f"Share of attempts at a funnel{which} that came to its last step.", "How many come through?",
+            "attempts completed ÷ attempts entered", "GA4: funnel exploration", "ratio", "higher", Share(entry, lambda entry: entry.completed),
+            (("segment", "funnel"), ("channel", "funnel")),
+        ),
+        kpi(
+            "step_rate", f"Share of attempts at a step of a funnel{which} that reached it.", "Where do people go on?",
+            "attempts that reached the step ÷ attempts at the step before", "GA4: funnel exploration", "ratio", "higher", Share(step, lambda step: step.reached),
+        ),
+        kpi(
+            "drop_off", f"Share of attempts that ended before a step of a funnel{which}.", "Where do people give up?", "1 − step rate", "GA4: abandonment rate",
+            "ratio", "lower", Share(step, lambda step: not step.reached),
+        ),
+        kpi(
+            "step_seconds_median", f"Median time from the step before{of_funnel}.", "How long does a step take?", "nearest rank ⌈0.5·n⌉, within 2 %", "nearest rank",
+            "seconds", "lower", Quantile(time, lambda step: step.after, 0.5, scale=1000),
+        ),
+        kpi(
+            "step_seconds_p90", f"90th percentile of the time from the step before{of_funnel}.", "How long does a step take the slowest?",
+            "nearest rank ⌈0.9·n⌉, within 2 %", "nearest rank", "seconds", "lower", Quantile(time, lambda step: step.after, 0.9, scale=1000),
+        ),
+    )  # fmt: skip
 
 
 def mailing_kpis(medium: str, noun: str) -> tuple[Kpi, ...]:
@@ -303,20 +344,26 @@ KPIS = (
         better="neither", tag="vanity", value=Count(TextJudged, is_scored), by=TEXTS, windows=MINUTE_WINDOWS,
     ),
     Kpi(
-        "negative_share", "Share of scored texts that are negative.", "Is the mood turning?", "texts with compound ≤ −0.05 ÷ scored texts",
-        "VADER (Hutto and Gilbert 2014)", unit="ratio", better="lower", tag="actionable",
+        "negative_share", "Share of scored texts that are negative.", "Is the mood turning?",
+        "texts whose label is negative ÷ scored texts; the label hears complaints, not feelings alone", "own: overlay on VADER", unit="ratio", better="lower", tag="actionable",
         value=Share(TextJudged, lambda text: text.sentiment == "negative", among=is_scored), by=TEXTS, windows=MINUTE_WINDOWS,
         least=RATIO_LEAST,
     ),
     Kpi(
-        "neutral_share", "Share of scored texts that are neutral.", "How many do not take sides?", "texts with −0.05 < compound < 0.05 ÷ scored texts",
-        "VADER (Hutto and Gilbert 2014)", unit="ratio", better="neither", tag="actionable",
+        "vader_negative_share", "Share of scored texts that are negative by VADER alone.", "Would the standard score say the same?",
+        "texts with compound ≤ −0.05 ÷ scored texts", "VADER (Hutto and Gilbert 2014)", unit="ratio", better="lower", tag="actionable",
+        value=Share(TextJudged, lambda text: text.is_scored and text.compound <= -THRESHOLD, among=is_scored), by=TEXTS, windows=MINUTE_WINDOWS,
+        least=RATIO_LEAST,
+    ),
+    Kpi(
+        "neutral_share", "Share of scored texts that are neutral.", "How many do not take sides?", "texts whose label is neutral ÷ scored texts",
+        "own: overlay on VADER", unit="ratio", better="neither", tag="actionable",
         value=Share(TextJudged, lambda text: text.sentiment == "neutral", among=is_scored), by=TEXTS, windows=MINUTE_WINDOWS,
         least=RATIO_LEAST,
     ),
     Kpi(
-        "positive_share", "Share of scored texts that are positive.", "How many are happy with us?", "texts with compound ≥ 0.05 ÷ scored texts",
-        "VADER (Hutto and Gilbert 2014)", unit="ratio", better="higher", tag="actionable",
+        "positive_share", "Share of scored texts that are positive.", "How many are happy with us?", "texts whose label is positive ÷ scored texts",
+        "own: overlay on VADER", unit="ratio", better="higher", tag="actionable",
         value=Share(TextJudged, lambda text: text.sentiment == "positive", among=is_scored), by=TEXTS, windows=MINUTE_WINDOWS,
         least=RATIO_LEAST,
     ),
@@ -332,9 +379,29 @@ KPIS = (
         value=Mean(TextJudged, lambda text: text.compound if text.is_scored else 0, scale=10_000, among=is_scored), by=TEXTS, windows=MINUTE_WINDOWS, least=MEAN_LEAST,
     ),
     Kpi(
+        "complaints", "Complaints in negative texts, by what they are about: a text counts for each of at most three categories.",
+        "What do people complain about?", "number of categories of complaint found in texts whose label is negative", "own: overlay on VADER", unit="count",
+        better="lower", tag="actionable", value=Count(Complaint), by=(("complaint",),), windows=MINUTE_WINDOWS,
+    ),
+    Kpi(
+        "complaint_share", "Share of complaints that are about one thing.", "What do people complain about most?", "complaints of the category ÷ complaints",
+        "own: overlay on VADER", unit="ratio", better="neither", tag="actionable", value=Portion(Complaint),
+        by=(("segment", "complaint"), ("origin", "complaint")), windows=MINUTE_WINDOWS, least=RATIO_LEAST,
+    ),
+    Kpi(
+        "pattern_version", "Version of the list of complaint patterns behind the labels; between two versions where a window holds texts of both.",
+        "May these shares be compared?", "Σ version ÷ texts with a label of the overlay", "own: overlay on VADER", unit="version", better="neither", tag="vanity",
+        value=Mean(TextJudged, lambda text: text.patterns, among=lambda text: text.patterns > 0), by=TEXTS, windows=(24 * HOUR, *DAYS), least=1,
+    ),
+    Kpi(
         "unsupported_share", "Share of texts in a language that is not scored.", "How much do we not understand?", "texts not in English ÷ texts", "own",
         unit="ratio", better="lower", tag="actionable", value=Share(TextJudged, lambda text: not text.is_scored), by=TEXTS, windows=MINUTE_WINDOWS,
         least=RATIO_LEAST,
+    ),
+    Kpi(
+        "feedback_volume", "Texts that people wrote about the site, whatever their language.", "How much feedback do we get, and where?",
+        "texts that may be read (consent to `sentiment`)", "own", unit="count", better="neither", tag="vanity", value=Count(TextJudged), by=TEXTS[:1],
+        windows=MINUTE_WINDOWS,
     ),
     Kpi(
         "session_conversion_rate", "Share of sessions that reached a goal; `order` is the goal that every order reaches.", "Do visits turn into results?",
@@ -458,31 +525,8 @@ KPIS = (
         unit="ratio", better="lower", tag="actionable", value=Share(Order, lambda order: order.placed and order.refunded > 0, among=is_placed), by=ORDERS,
         windows=MINUTE_WINDOWS, least=RATIO_LEAST,
     ),
-    Kpi(
-        "funnel_completion_rate", "Share of attempts at a funnel that came to its last step.", "How many come through?", "attempts completed ÷ attempts entered",
-        "GA4: funnel exploration", unit="ratio", better="higher", tag="actionable", value=Share(FunnelEntry, lambda entry: entry.completed),
-        by=(("segment", "funnel"), ("channel", "funnel")), windows=QUARTER_HOUR_WINDOWS, matures=HOUR, least=RATIO_LEAST, apart=("funnel",), matures_by=longest_funnel,
-    ),
-    Kpi(
-        "funnel_step_rate", "Share of attempts at a step of a funnel that reached it.", "Where do people go on?", "attempts that reached the step ÷ attempts at the step before",
-        "GA4: funnel exploration", unit="ratio", better="higher", tag="actionable", value=Share(FunnelStep, lambda step: step.reached), by=STEPS,
-        windows=QUARTER_HOUR_WINDOWS, matures=HOUR, least=RATIO_LEAST, apart=("funnel",), matures_by=longest_funnel,
-    ),
-    Kpi(
-        "funnel_drop_off", "Share of attempts that ended before a step of a funnel.", "Where do people give up?", "1 − step rate", "GA4: abandonment rate",
-        unit="ratio", better="lower", tag="actionable", value=Share(FunnelStep, lambda step: not step.reached), by=STEPS, windows=QUARTER_HOUR_WINDOWS,
-        matures=HOUR, least=RATIO_LEAST, apart=("funnel",), matures_by=longest_funnel,
-    ),
-    Kpi(
-        "funnel_step_seconds_median", "Median time from the step before.", "How long does a step take?", "nearest rank ⌈0.5·n⌉, within 2 %", "nearest rank",
-        unit="seconds", better="lower", tag="actionable", value=Quantile(StepTime, lambda step: step.after, 0.5, scale=1000), by=STEPS,
-        windows=QUARTER_HOUR_WINDOWS, matures=HOUR, least=MEAN_LEAST, apart=("funnel",), matures_by=longest_funnel,
-    ),
-    Kpi(
-        "funnel_step_seconds_p90", "90th percentile of the time from the step before.", "How long does a step take the slowest?",
-        "nearest rank ⌈0.9·n⌉, within 2 %", "nearest rank", unit="seconds", better="lower", tag="actionable",
-        value=Quantile(StepTime, lambda step: step.after, 0.9, scale=1000), by=STEPS, windows=QUARTER_HOUR_WINDOWS, matures=HOUR, least=MEAN_LEAST, apart=("funnel",), matures_by=longest_funnel,
-    ),
+    *funnel_kpis("", "", FunnelEntry, FunnelStep, StepTime, QUARTER_HOUR_WINDOWS, HOUR, Pane.QUARTER_HOUR),
+    *funnel_kpis("long_", " of more than 24 hours", LongFunnelEntry, LongFunnelStep, LongStepTime, DAYS, LONGEST_FUNNEL, Pane.DAY),
     Kpi(
         "payment_failures", "Payments that failed.", "Can people pay?", "number of payment_failed events", "retail", unit="count", better="lower",
         tag="actionable", value=Count(PaymentFailed), by=COMMERCE, windows=MINUTE_WINDOWS,

@@ -21,6 +21,8 @@ STAMP = b"@"
 ROLLUPS = "rollups"
 ROWS_PER_PARTIAL = 500
 IDLE_SECONDS = 30.0
+TELL_SECONDS = 15.0
+"""How often, at most, the owners of the sites are told what negative texts say: each time the whole quarter hour."""
 
 
 class Partition:
@@ -40,13 +42,15 @@ class Partition:
         self._sites: dict[str, int] = {}
         """Minute in which each site last had a partial with rows."""
         self._now: float | None = None
+        self._told = 0.0
+        """When (monotonic seconds) the owners of the sites were last told of grams."""
         self._heard: dict[str, float] = {}
         """When (monotonic seconds) each event topic last brought a record."""
 
     @property
     def changed(self) -> int:
         """Rows the next flush would write, at least."""
-        return self.intake.changed + len(self.rollups.changed)
+        return self.intake.changed + self.rollups.changed_rows
 
     def apply(self, topic: str, records: Sequence[Record]) -> int:
         """Apply what is new of a batch; returns how many records were."""
@@ -80,7 +84,11 @@ class Partition:
         return self.rollups.tick(now)
 
     def flush(self) -> Flush | None:
-        return self.snapshot() if self._moved or self.rollups.changed or self.intake.rows.has_changes() else None
+        return self.snapshot() if self._moved or self.rollups.changed or self.intake.rows.has_changes() or self._tells() else None
+
+    def _tells(self) -> bool:
+        """Whether grams wait to be told, and it is time."""
+        return self.intake.grams.waits and (self._now is None or self._now - self._told >= TELL_SECONDS)
 
     def snapshot(self) -> Flush:
         self.seq += 1
@@ -92,6 +100,7 @@ class Partition:
         rows.append((STAMP, _encode(self._stamp())))
         self._published = self.seq
         watermark = self.watermark()
+        said = self._say(watermark)
         after = [
             Message(ROLLUPS, site.encode(), encode_partial(Partial(site, self.partition, self.seq, watermark, some)))
             for site, changed in partials.items()
@@ -100,7 +109,16 @@ class Partition:
         after += [
             Message(ROLLUPS, site.encode(), encode_partial(Partial(site, self.partition, self.seq, watermark, []))) for site in self._quiet(partials, watermark)
         ]
-        return Flush(failed, rows, after)
+        return Flush(failed, rows, after + said)
+
+    def _say(self, watermark: int) -> list[Message]:
+        """What negative texts say, where it is time to tell it; each quarter hour of a site is a message of its own, as it may be large."""
+        if not self._tells():
+            return []
+        told = self.intake.grams.tell(self.seq)
+        if self._now is not None and not self.intake.grams.waits:
+            self._told = self._now
+        return [Message(ROLLUPS, site.encode(), encode_partial(Partial(site, self.partition, self.seq, watermark, series))) for site, series in told]
 
     def _quiet(self, partials: Collection[str], watermark: int) -> list[str]:
         """With every new minute the sites that had something within a day and have nothing new: their owner waits for the clock alone."""
@@ -113,7 +131,10 @@ class Partition:
         return [site for site in self._sites if site not in partials]
 
     def _stamp(self) -> dict[str, Any]:
-        return {"seq": self.seq, "offsets": self.offsets, "published": self._published, "layout": layout(), "intake": self.intake.stamp()}
+        return {
+            "seq": self.seq, "offsets": self.offsets, "published": self._published, "told": self.intake.grams.told, "layout": layout(),
+            "intake": self.intake.stamp(),
+        }  # fmt: skip
 
     def load(self, rows: Iterable[tuple[bytes, bytes]]) -> None:
         all_rows = list(rows)
@@ -123,7 +144,7 @@ class Partition:
         self.seq = stamp["seq"]
         self.offsets = stamp["offsets"]
         self._published = stamp["published"]
-        self.intake.load(all_rows, stamp["intake"], stamp["layout"], self._published)
+        self.intake.load(all_rows, stamp["intake"], stamp["layout"], self._published, stamp.get("told", 0))
         self.rollups.load(all_rows, stamp["layout"])
         self._sites = dict.fromkeys((site for table in self.intake.rows.tables.values() for site, _ in table.series), self.watermark() // MINUTE)
 
@@ -140,6 +161,7 @@ class Partition:
         return {
             "counts": self.intake.counts, "unaccounted": unaccounted(total), "newest": self.intake.newest, "subjects": len(self.intake.subjects.known),
             "pane_rows": self.intake.rows.count(), "rollup_rows": self.rollups.count(), "ids": len(self.intake.seen.ids),
+            "grams": self.intake.grams.count(),
         }  # fmt: skip
 
 

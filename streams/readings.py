@@ -12,6 +12,7 @@ from streams.kpis import Kpi, Live, Window
 from streams.panes import utc
 
 State = Literal["ok", "no_data", "insufficient_data"]
+AlertState = Literal["learning", "normal", "firing"]
 
 
 class Bounds(msgspec.Struct, frozen=True):
@@ -21,8 +22,12 @@ class Bounds(msgspec.Struct, frozen=True):
     end: datetime
 
 
-class PublishedReading(msgspec.Struct, frozen=True):
-    """One value, as it is written to the topic and to files: a contract. `low` and `high` are the 95 % Wilson bounds of a ratio."""
+class PublishedReading(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One value, as it is written to the topic and to files: a contract. `low` and `high` are the 95 % Wilson bounds of a ratio.
+
+    `alert_state` is what detectors say of the label set, or that an alert on it fires; absent where neither speaks.
+    `learning_until` is when a detector that learns will begin to speak.
+    """
 
     kpi: str
     site: str
@@ -33,6 +38,8 @@ class PublishedReading(msgspec.Struct, frozen=True):
     low: float | None
     high: float | None
     state: State
+    alert_state: AlertState | None = None
+    learning_until: datetime | None = None
 
 
 class Reading(PublishedReading, frozen=True):
@@ -60,9 +67,13 @@ def read(
         state = "insufficient_data"
     dimensions = dict(zip(grouping, labels, strict=True))
     length = f"live{window.minutes}" if isinstance(window, Live) else window
-    return Reading(kpi.name, site, dimensions, bounds(start, end), result.value, result.n, result.low, result.high, state, length, result.numerator)
+    between = bounds(start, end)
+    return Reading(kpi.name, site, dimensions, between, result.value, result.n, result.low, result.high, state, length=length, numerator=result.numerator)
 
 
 def published(reading: Reading) -> PublishedReading:
     """The part of a reading that leaves the process."""
-    return PublishedReading(reading.kpi, reading.site, reading.dimensions, reading.window, reading.value, reading.n, reading.low, reading.high, reading.state)
+    return PublishedReading(
+        reading.kpi, reading.site, reading.dimensions, reading.window, reading.value, reading.n, reading.low, reading.high, reading.state,
+        reading.alert_state, reading.learning_until,
+    )  # fmt: skip

@@ -8,20 +8,25 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from streams.aggregates import Cell, copy_cell, is_empty
 from streams.engagement import FAMILIES, FAMILY_BY_NAME, Family, PartialSeries, decode_json, encode_json, encode_key, encode_value
 from streams.facts import Presence
 from streams.flow import Message
+from streams.grams import GRAM, SAMPLE
 from streams.kpis import Kpi, Live, Window
 from streams.panes import DAY, HOUR, MINUTE, SECOND, Pane, add_days, add_months, day_start, month_start, pane_end, utc, week_start
-from streams.readings import Reading, published, read
+from streams.readings import AlertState, Reading, published, read
 from streams.sites import Sites
+from streams.themes import SiteThemes, Theme
 
 IDLE_AFTER = 30 * SECOND
 """A source partition (or a topic in it) that has been silent for so long no longer holds the watermark back."""
 KEPT = {Pane.MINUTE: 26 * HOUR, Pane.QUARTER_HOUR: 15 * DAY, Pane.DAY: 400 * DAY}
 """How long the owner of a site keeps panes: the longest window, and history."""
+SETTLED_PER_TICK = 16
+"""Sites whose quarter hours of grams are put together at once: their rows are large, and a flush is bounded."""
 ROLLUP_ROW, SITE_ROW = b"r", b"w"
 
 
@@ -64,7 +69,7 @@ Clock = tuple[Window, int]
 class Series:
     """Panes of one fact type, pane size and label set of a site, and the running sums of its windows."""
 
-    __slots__ = ("family", "grouping", "head", "kpis", "labels", "panes", "parts", "size", "spans", "stale", "sums", "tail")
+    __slots__ = ("apart", "family", "grouping", "head", "kpis", "labels", "panes", "parts", "size", "spans", "stale", "sums", "tail")
 
     def __init__(self, site: str, family: Family, size: Pane, grouping: tuple[str, ...], labels: tuple[str, ...]) -> None:
         self.family = family
@@ -78,6 +83,8 @@ class Series:
         self.panes: dict[int, Cell] = {}
         """Per pane the sum of its parts."""
         self.kpis = tuple(kpi for kpi in family.kpis if (grouping in kpi.by if grouping else not kpi.apart))
+        self.apart = tuple(value for name, value in zip(grouping, labels, strict=True) if any(name in kpi.apart for kpi in self.kpis))
+        """Its values of labels that are never summed over: they may decide how long its panes mature."""
         self.sums: dict[Span, Cell] = {}
         self.spans: dict[Clock, Span] = {}
         """Where the windows stood when they were last read."""
@@ -142,7 +149,10 @@ class SiteBook:
         self.heard: dict[int, float] = {}
         """When (monotonic seconds) each source partition's watermark last moved."""
         self.published: dict[tuple[str, tuple[str, ...], tuple[str, ...], Window | str], Reading] = {}
+        self.said: dict[tuple[str, tuple[str, ...], tuple[str, ...]], tuple[AlertState, int | None]] = {}
+        """What detectors and alerts say of a measure's label sets, and when (ms) one that learns will speak."""
         self.stale = True
+        self.themes = SiteThemes(name)
         self.taken_over = False
         """Whether another owner may have published readings that we do not know: then also what fell to nothing is said once."""
 
@@ -162,6 +172,24 @@ class SiteBook:
         self.watermark = max(self.watermark, reached)
         return self.watermark, self.newest + idle
 
+    def with_alert_state(self, reading: Reading) -> Reading:
+        """The reading with what is said of its label set."""
+        said = self.said and self.said.get((reading.kpi, tuple(reading.dimensions), tuple(reading.dimensions.values())))
+        if not said:
+            return reading
+        state, until = said
+        return replace(reading, alert_state=state, learning_until=None if until is None else utc(until))
+
+    def say(self, said: dict[tuple[str, tuple[str, ...], tuple[str, ...]], tuple[AlertState, int | None]]) -> None:
+        """Put what is said now in place of what was said before; readings of which something else is said are news."""
+        changed = [key for key in self.said.keys() | said.keys() if self.said.get(key, ("",))[0] != said.get(key, ("",))[0]]
+        self.said = said
+        for kpi, grouping, labels in changed:
+            family = FAMILY_OF[kpi]
+            for size in family.fact.panes:
+                if (series := self.series.get((family.fact.name, int(size), grouping, labels))) is not None:
+                    series.stale = self.stale = True
+
 
 class Rollups:
     """State of one partition of the topic `rollups`."""
@@ -172,6 +200,8 @@ class Rollups:
         self.changed: set[tuple[Series, int]] = set()
         """Series and panes with new parts since the last flush."""
         self.changed_books: set[str] = set()
+        self.changed_themes: set[str] = set()
+        """Sites of whose grams the next flush writes something."""
         self._swept: dict[str, int] = {}
         self._dropped: list[bytes] = []
         self.now: float | None = None
@@ -188,7 +218,9 @@ class Rollups:
             book = self.books[site] = SiteBook(site)
         for fact, size, grouping, labels, panes in partial.series:
             family = FAMILY_BY_NAME.get(fact)
-            if family is not None:
+            if family is None:
+                self._merge_grams(book, partial, fact, labels, panes)
+            else:
                 self._merge_series(book, family, Pane(size), tuple(grouping.split(",")), labels, partial.partition, partial.seq, panes)
         book.stale = True
         if partial.watermark > book.watermarks.get(partial.partition, -1):
@@ -196,6 +228,13 @@ class Rollups:
             if self.now is not None:
                 book.heard[partial.partition] = self.now
         self.changed_books.add(site)
+
+    def _merge_grams(self, book: SiteBook, partial: _WirePartial, fact: str, said: tuple[str, ...], panes: dict[int, Cell]) -> None:
+        if fact == GRAM:
+            samples = next((texts for name, _, _, texts, _ in partial.series if name == SAMPLE), ())
+            for pane, counts in panes.items():
+                book.themes.merge(partial.partition, partial.seq, pane, counts, said, samples)
+            self.changed_themes.add(book.name)
 
     def _merge_series(
         self, book: SiteBook, family: Family, size: Pane, grouping: tuple[str, ...], labels: tuple[str, ...], partition: int, seq: int, panes: dict[int, Cell]
@@ -220,6 +259,11 @@ class Rollups:
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
+    @property
+    def changed_rows(self) -> int:
+        """Rows of usual size the next flush would write, at least."""
+        return len(self.changed) + sum(self.books[site].themes.changed for site in self.changed_themes)
+
     def count(self) -> int:
         """Rows held."""
         return sum(len(series.parts) for book in self.books.values() for series in book.series.values())
@@ -228,6 +272,7 @@ class Rollups:
         """Readings that changed, one message per site; `now` in monotonic seconds."""
         self.now = now
         messages = []
+        settled = 0
         for book in self.books.values():
             for partition in book.watermarks:
                 book.heard.setdefault(partition, now)
@@ -236,14 +281,18 @@ class Rollups:
             if not book.stale and minutes == book.read_at:
                 continue
             book.read_at = minutes
-            changed = [reading for reading in self._news(book, watermark, newest) if _is_news(book, reading)]
+            changed = [reading for reading in map(book.with_alert_state, self._news(book, watermark, newest)) if _is_news(book, reading)]
+            said = [*map(published, changed), *book.themes.news(watermark, book.taken_over)]
             book.stale = book.taken_over = False
-            if changed:
+            if settled < SETTLED_PER_TICK and book.themes.settle(watermark):
+                self.changed_themes.add(book.name)
+                settled += 1
+            if said:
                 messages.append(
                     Message(
                         "readings",
                         book.name.encode(),
-                        encode_json({"site": book.name, "watermark": utc(watermark), "readings": [published(reading) for reading in changed]}),
+                        encode_json({"site": book.name, "watermark": utc(watermark), "readings": said}),
                     )
                 )
             self._forget(book, watermark)
@@ -261,7 +310,7 @@ class Rollups:
         if book is None or series is None:
             return None
         settings = self.sites[site]
-        span = span_of(window, size, watermark - kpi.maturity(settings), watermark, settings.zone)
+        span = span_of(window, size, watermark - kpi.maturity(settings, grouping, labels), watermark, settings.zone)
         whole = total = series.sum_over(span, None)
         if grouping and kpi.name in WHOLE_NEEDED:
             whole = _series(book, family, size, (), ()).sum_over(span, None)
@@ -269,10 +318,10 @@ class Rollups:
 
     def _news(self, book: SiteBook, watermark: int, newest: int) -> Iterator[Reading]:
         """The readings that can have changed: of series with a changed pane or a window that moved."""
-        spans: dict[tuple[str, Pane, tuple[str, ...]], dict[Clock, Span]] = {}
+        spans: dict[tuple[str, Pane, tuple[str, ...], tuple[str, ...]], dict[Clock, Span]] = {}
         changed_totals = {(series.family, series.size) for series in book.series.values() if series.stale and not series.grouping}
         for series in list(book.series.values()):
-            kind = (series.family.fact.name, series.size, series.grouping)
+            kind = (series.family.fact.name, series.size, series.grouping, series.apart)
             if kind not in spans:
                 spans[kind] = self._spans(book, series, watermark, newest)
             if (
@@ -285,8 +334,9 @@ class Rollups:
     def _spans(self, book: SiteBook, series: Series, watermark: int, newest: int, matured: bool = False) -> dict[Clock, Span]:
         """Where the windows of a series stand now."""
         site = self.sites[book.name]
+        waits = {kpi.name: 0 if matured else kpi.maturity(site, series.grouping, series.labels) for kpi in series.kpis}
         return {
-            (window, kpi.matures): span_of(window, series.size, watermark - (0 if matured else kpi.maturity(site)), newest, site.zone)
+            (window, kpi.matures): span_of(window, series.size, watermark - waits[kpi.name], newest, site.zone)
             for kpi in series.kpis
             for window in kpi.windows
             if pane_size_of(window, series.family) is series.size
@@ -359,9 +409,12 @@ class Rollups:
         for site in self.changed_books:
             book = self.books[site]
             rows.append((SITE_ROW + b"/" + site.encode(), encode_value((book.watermark, book.newest, book.watermarks))))
+        for site in self.changed_themes:
+            rows += self.books[site].themes.drain().items()
         self.changed.clear()
         self._dropped.clear()
         self.changed_books.clear()
+        self.changed_themes.clear()
         return rows
 
     def load(self, rows: Sequence[tuple[bytes, bytes]], layout: dict[str, list[str]]) -> None:
@@ -374,6 +427,8 @@ class Rollups:
             elif key[:1] == ROLLUP_ROW:
                 site, fact, size, grouping, pane, *labels = decode_json(key[1:])
                 family = FAMILY_BY_NAME.get(fact)
+                if fact == GRAM:
+                    self.books.setdefault(site, SiteBook(site)).themes.load(pane, labels, value)
                 if family is None or tuple(grouping.split(",")) not in family.groupings:
                     continue
                 book = self.books.setdefault(site, SiteBook(site))
@@ -404,7 +459,8 @@ def _is_news(book: SiteBook, reading: Reading) -> bool:
     """Whether a reading differs from the last one published of its series and window."""
     key = (reading.kpi, tuple(reading.dimensions), tuple(reading.dimensions.values()), reading.length)
     last = book.published.get(key)
-    if last is not None and (last.value, last.n, last.state) == (reading.value, reading.n, reading.state) and (not reading.n or last.window == reading.window):
+    same = last is not None and (last.value, last.n, last.state, last.alert_state) == (reading.value, reading.n, reading.state, reading.alert_state)
+    if same and last is not None and (not reading.n or last.window == reading.window):
         return False
     book.published[key] = reading
     return last is not None or bool(reading.n) or book.taken_over
@@ -439,3 +495,9 @@ def span_of(window: Window, size: Pane, reached: int, newest: int, zone: Any) ->
 
 FAMILY_OF = {kpi.name: family for family in FAMILY_BY_NAME.values() for kpi in family.kpis}
 WHOLE_NEEDED = frozenset(kpi.name for family in FAMILY_BY_NAME.values() for kpi in family.kpis if type(kpi.value).__name__ == "Portion")
+
+
+def themes_of(rollups: Rollups, site: str, at: int) -> tuple[Theme, ...]:
+    """What drives the negative texts of a site at an instant: of the quarter hour that holds it and the three before, against the day before these."""
+    book = rollups.books.get(site)
+    return () if book is None else book.themes.ranking(at).themes

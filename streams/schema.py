@@ -144,6 +144,7 @@ _REASONS: Final[dict[Reason, str]] = {
     Reason.NO_SUBJECT: "no `customer`, no `visitor`, and no actor of its own",
     Reason.BAD_TIME: "a time without offset, of another form, or before 1990 or after 2199",
     Reason.TOO_OLD: "more than 400 days behind what its partition has seen",
+    Reason.OFF_PLAN: "not as the site's tracking plan has it; judged by the collector",
 }
 _COMMON: Final = Event.__struct_fields__
 _ALWAYS_REQUIRED: Final = tuple(field.name for field in msgspec.structs.fields(Event) if field.required)
@@ -160,11 +161,17 @@ def meaning(owner: str, field: str) -> str:
 
 def schema() -> dict[str, Any]:
     """JSON Schema (2020-12) of one event of any type."""
-    (any_event,), definitions = msgspec.json.schema_components([AnyEvent], ref_template="#/$defs/{name}")
-    owners = {struct.__name__: name for struct, name in NAMES.items()} | {part.__name__: field for field, part in _PARTS.items()}
-    for name, definition in definitions.items():
-        _describe(owners[name], definition)
+    (any_event,), definitions = components([AnyEvent], "#/$defs/{name}")
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Event", **any_event, "$defs": definitions}
+
+
+def components(types: Iterable[Any], ref_template: str) -> tuple[tuple[dict[str, Any], ...], dict[str, Any]]:
+    """The schemas of types, and those of all structs in them by name, which name each other as `ref_template` says; events' fields with their meaning."""
+    schemas, definitions = msgspec.json.schema_components(types, ref_template=ref_template)
+    owners = {struct.__name__: name for struct, name in NAMES.items()} | {part.__name__: field for field, part in _PARTS.items()}
+    for name in owners.keys() & definitions.keys():
+        _describe(owners[name], definitions[name])
+    return schemas, definitions
 
 
 def _describe(owner: str, definition: dict[str, Any]) -> None:
@@ -192,6 +199,8 @@ What producers send: one JSON object per event, UTF-8, at most {MAX_EVENT_BYTES 
 Names and units stay once released. New optional fields may come; nothing changes its meaning. Money is an integer in minor units with a
 currency, ratios lie between 0 and 1, durations are seconds, times are RFC 3339 with an offset or integer epoch milliseconds. Free texts are
 kept up to {FREE_TEXT_LIMIT:,} characters; what is beyond is cut. In an optional field `null` is the same as absent.
+
+A record may as well be a [CloudEvent](producers.md#cloudevents) around the event; what SDKs send by HTTP becomes these events ([producers.md](producers.md)).
 """
 _SUBJECTS: Final = """\
 ## Subject and key

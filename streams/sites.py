@@ -14,13 +14,19 @@ from msgspec import Meta
 from xxhash import xxh3_64_hexdigest
 
 from streams import sources
-from streams.events import EVENT_TYPES, NAMES, Event, OrderRefunded
-from streams.panes import MINUTE
+from streams.events import EVENT_TYPES, NAMES, ConsentChanged, CustomerIdentified, EraseRequested, Event, PageViewed
+from streams.panes import DAY, MINUTE, Pane
+from streams.texts.overlay import Overlay, Tuning
+from streams.texts.patterns import PatternError
 
 SITE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-STEP_EVENTS = {NAMES[event]: event for event in EVENT_TYPES if event.topic == "website" and event is not OrderRefunded}
-"""What a step of a funnel may wait for: what a subject does on the website."""
-STEP_FILTERS = ("path", "route", "goal", "step", "element", "product", "category")
+STEP_EVENTS = {NAMES[event]: event for event in EVENT_TYPES if not event.site_level and event not in (ConsentChanged, EraseRequested, CustomerIdentified)}
+"""What a step of a funnel may wait for: what a subject does or is sent, on any topic."""
+STEP_VALUES_ADDED = ("campaign", "medium", "plan", "feature")
+"""Those that the first versions of funnels did not know."""
+STEP_VALUES = ("goal", "step", "element", "product", "category", *STEP_VALUES_ADDED)
+STEP_FILTERS = ("path", "route", *STEP_VALUES)
+LONGEST_FUNNEL = 90 * DAY
 LABEL = re.compile(r"[^\s#][^#]{0,63}")
 """Names of funnels, steps and goals: they become labels, and `#` parts a funnel's name from its version."""
 
@@ -57,6 +63,10 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     product: str | None = None
     category: str | None = None
     properties: dict[str, str | int | float | bool] = {}
+    campaign: str | None = None
+    medium: str | None = None
+    plan: str | None = None
+    feature: str | None = None
 
     @property
     def label(self) -> str:
@@ -65,14 +75,19 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     @cached_property
     def equal(self) -> tuple[tuple[str, str], ...]:
         """Fields of the event that must have exactly this value."""
-        return tuple((field, value) for field in ("goal", "step", "element", "product", "category") if (value := getattr(self, field)) is not None)
+        return tuple((field, value) for field in STEP_VALUES if (value := getattr(self, field)) is not None)
 
 
 class Funnel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
-    """Steps in their order, and how long (minutes) after the first one the others count."""
+    """Steps in their order, and how long (minutes, up to 90 days) after the first one the others count."""
 
     steps: Annotated[tuple[Step, ...], Meta(min_length=2, max_length=20)]
-    window: Annotated[int, Meta(ge=1, le=1440)] = 1440
+    window: Annotated[int, Meta(ge=1, le=LONGEST_FUNNEL // MINUTE)] = 1440
+
+    @cached_property
+    def pane(self) -> Pane:
+        """Size of the panes it is counted in: quarter hours, and days where its window is longer than one."""
+        return Pane.QUARTER_HOUR if self.window * MINUTE <= DAY else Pane.DAY
 
     def key(self, name: str) -> str:
         """Its name with a version that changes with the definition, so that what an older one has counted stays as it was."""
@@ -80,7 +95,12 @@ class Funnel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     @cached_property
     def _version(self) -> str:
-        return xxh3_64_hexdigest(msgspec.msgpack.encode(self))[:8]
+        plain = msgspec.to_builtins(self)
+        for step in plain["steps"]:
+            for field in STEP_VALUES_ADDED:  # without them a definition keeps the version it always had
+                if step[field] is None:
+                    del step[field]
+        return xxh3_64_hexdigest(msgspec.msgpack.encode(plain))[:8]
 
 
 CHECKOUT = Funnel(steps=tuple(Step(event=name) for name in ("product_viewed", "product_added", "checkout_started", "order_completed")), window=60)
@@ -106,7 +126,18 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     funnels: dict[str, Funnel] = msgspec.field(default_factory=lambda: {"checkout": CHECKOUT})
     response_target: Annotated[int, Meta(ge=1, le=10_080)] = 240
     """Minutes (at most a week) within which a ticket is to be answered."""
+    learn_from_stars: bool = False
+    """Whether starred reviews teach what texts without stars mean (`streams.learner`)."""
+    samples: bool = False
+    """Whether a text may be shown beside the theme it stands for; else no text leaves the worker that reads it."""
     consent: ConsentDefaults = ConsentDefaults()
+    sentiment: Tuning = Tuning()
+    """How texts to and about the site are judged."""
+
+    @cached_property
+    def overlay(self) -> Overlay:
+        """The second opinion on its texts; raises PatternError for patterns that cannot be used."""
+        return Overlay(self.sentiment, self.brands)
 
     @cached_property
     def zone(self) -> tzinfo:
@@ -140,19 +171,15 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return found
 
     @cached_property
-    def funnel_steps(self) -> Mapping[type[Event], tuple[tuple[str, int, Step], ...]]:
-        """By type of event: the steps it may be, each with the key of its funnel's present version and its place as a bit."""
-        found: dict[type[Event], tuple[tuple[str, int, Step], ...]] = {}
+    def funnel_steps(self) -> Mapping[Pane, Mapping[type[Event], tuple[tuple[str, int, Step], ...]]]:
+        """By size of panes and type of event: the steps it may be, each with the key of its funnel's present version and its place as a bit."""
+        found: dict[Pane, dict[type[Event], tuple[tuple[str, int, Step], ...]]] = {pane: {} for pane in Pane}
         for name, funnel in self.funnels.items():
+            steps = found[funnel.pane]
             for place, step in enumerate(funnel.steps):
                 event = STEP_EVENTS[step.event]
-                found[event] = (*found.get(event, ()), (funnel.key(name), 1 << place, step))
+                steps[event] = (*steps.get(event, ()), (funnel.key(name), 1 << place, step))
         return found
-
-    @cached_property
-    def longest_funnel(self) -> int:
-        """The longest window of a funnel (ms): so long after its end a pane of entries is read. 0 without funnels."""
-        return max((funnel.window for funnel in self.funnels.values()), default=0) * MINUTE
 
 
 ORDER = "order"
@@ -206,9 +233,8 @@ def load_sites(text: str, name: str = "sites file") -> Sites:
 def _site(fields: Any, where: str) -> Site:
     if isinstance(fields, dict):  # each by itself first, so that a mistake is told with its name
         _check_form(fields.get("goals"), Goal, f"{where}: goal", ", ".join(Goal.__struct_fields__))
-        _check_form(
-            fields.get("funnels"), Funnel, f"{where}: funnel", f"steps (2 to 20), window (1 to 1440 minutes); of a step: {', '.join(Step.__struct_fields__)}"
-        )
+        of_funnel = f"steps (2 to 20), window (1 to {LONGEST_FUNNEL // MINUTE} minutes); of a step: {', '.join(Step.__struct_fields__)}"
+        _check_form(fields.get("funnels"), Funnel, f"{where}: funnel", of_funnel)
     try:
         site = msgspec.convert({} if fields is None else fields, Site)
     except msgspec.ValidationError as error:
@@ -217,6 +243,10 @@ def _site(fields: Any, where: str) -> Site:
         site.zone  # noqa: B018 (a cached property that raises for an unknown name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise SitesError(f"{where}: time_zone {site.time_zone!r} is not known; use a name such as Europe/Berlin") from error
+    try:
+        site.overlay  # noqa: B018 (compiles the patterns)
+    except PatternError as error:
+        raise SitesError(f"{where}: sentiment: {error}") from error
     for name, goal in site.goals.items():
         _check_name(name, f"{where}: goal {name!r}")
         if goal.path is not None and goal.element is None:
@@ -250,7 +280,8 @@ def _check_steps(funnel: Funnel, where: str) -> None:
         _check_name(step.label, place)
         if labels.count(step.label) > 1:
             raise SitesError(f"{place}: two steps are called {step.label!r}; give each a `name` of its own")
-        known = STEP_EVENTS[step.event].__struct_fields__
+        event = STEP_EVENTS[step.event]
+        known = set(event.__struct_fields__).difference(("campaign",) if event is PageViewed else ())  # that of a page view is no text
         usable = [field for field in STEP_FILTERS if ("path" if field == "route" else field) in known]
         for field in STEP_FILTERS:
             if getattr(step, field) is not None and field not in usable:

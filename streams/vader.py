@@ -11,9 +11,11 @@ of the words with a valence: see `streams.sentiment`.
 """
 
 import re
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from math import sqrt
 from string import punctuation
+from typing import NamedTuple
 
 from vaderSentiment.vaderSentiment import (
     BOOSTER_DICT,
@@ -74,23 +76,23 @@ class Word:
     """May change the valence of a word near it, or is changed by more than its capitals."""
 
 
-def _word(name: str, *, is_upper: bool) -> Word:
+def _word(name: str, lexicon: Mapping[str, float], *, is_upper: bool) -> Word:
     boosts, negates = name in BOOSTERS, name in NEGATE or "n't" in name
     return Word(
         name=name,
-        valence=LEXICON.get(name, 0.0),
-        in_lexicon=name in LEXICON,
+        valence=lexicon.get(name, 0.0),
+        in_lexicon=name in lexicon,
         boost=BOOSTERS.get(name, 0.0),
         negates=negates,
         is_upper=is_upper,
-        stands_out=name in LEXICON or name == "but",
+        stands_out=name in lexicon or name == "but",
         interacts=boosts or negates or name in _RULE_WORDS,
     )
 
 
-def _both_cases(name: str) -> tuple[Word, Word]:
+def _both_cases(name: str, lexicon: Mapping[str, float] = LEXICON) -> tuple[Word, Word]:
     """The word as it is, and in capitals."""
-    return _word(name, is_upper=False), _word(name, is_upper=True)
+    return _word(name, lexicon, is_upper=False), _word(name, lexicon, is_upper=True)
 
 
 _VOCABULARY = {name: _both_cases(name) for name in (*LEXICON, *BOOSTERS, *NEGATE, *_RULE_WORDS)}
@@ -102,14 +104,19 @@ _AFTER_THE_TEXT = [Word("")] * 2
 
 
 class Tokens(dict[str, Word]):
-    """Token → word: a bounded memory of what was looked up."""
+    """Token → word: a bounded memory of what was looked up. Words `without` a valence are as if the lexicon did not have them."""
+
+    def __init__(self, without: Collection[str] = ()) -> None:
+        super().__init__()
+        lexicon = {name: valence for name, valence in LEXICON.items() if name not in without} if without else LEXICON
+        self._vocabulary = _VOCABULARY | {name: _both_cases(name, lexicon) for name in without}
 
     def __missing__(self, token: str) -> Word:
         stripped = token.strip(punctuation)
         if len(stripped) <= 2:  # probably an emoticon
             stripped = token
         name = stripped.lower()
-        cases = _VOCABULARY.get(name)
+        cases = self._vocabulary.get(name)
         if cases is None:
             cases = _CONTRACTED_NOT if "n't" in name else _PLAIN
         word = cases[stripped.isupper()]
@@ -129,9 +136,31 @@ _non_ascii = re.compile(r"[^\x00-\x7f]+")
 
 def compound(text: str) -> float:
     """VADER's compound score, -1 to 1 in four decimals."""
-    described = describe_emoji(text)
+    described = describe_emoji(text)  # as `heard`, without making it
     valences = _valences([_word_of(token) for token in described.split()])
     return _compound(valences, _punctuation_emphasis(described)) if valences else 0.0
+
+
+class Heard(NamedTuple):
+    """A text as the rules take it: texts whose words and marks are the same have the same score."""
+
+    words: list[Word]
+    described: str
+
+    def compound(self) -> float:
+        valences = _valences(self.words)
+        return _compound(valences, _punctuation_emphasis(self.described)) if valences else 0.0
+
+    def sounds_like(self, other: "Heard") -> bool:
+        """Whether the other text must have the same score."""
+        ours, theirs = self.described, other.described
+        return self.words == other.words and ours.count("!") == theirs.count("!") and ours.count("?") == theirs.count("?")
+
+
+def heard(text: str, word_of: Callable[[str], Word] = _word_of) -> Heard:
+    """The words of a text; with the `word_of` of other `Tokens` those of another lexicon."""
+    described = describe_emoji(text)
+    return Heard(list(map(word_of, described.split())), described)
 
 
 def polarity_scores(text: str) -> dict[str, float]:

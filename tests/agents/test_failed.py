@@ -13,6 +13,8 @@ from agents.__main__ import cli
 from agents.failed import Failure, failure_of, route
 from agents.publishing import Publisher
 from agents.settings import PREFIX, Settings
+from collector.plan import load_plans
+from collector.refusals import Origin
 from streams import events as e
 from streams.flow import Message
 from streams.intake import RECEIPT_HEADER
@@ -186,7 +188,7 @@ async def test_without_an_answer_a_replay_only_counts(worker: Worker) -> None:
     refused = await engage(worker.settings, "failed", "replay", "--reason", "wrong_topic", "--fix", "topic", stdin="n\n")
     assert refused.stdout.endswith("Nothing was sent.\n")
     assert await as_json(worker.settings, "failed", "replay", "--reason", "wrong_topic", "--fix", "topic") == {
-        "selected": 2, "healed": 1, "refused": {"missing_field": 1}, "sent": 0,
+        "selected": 2, "healed": 1, "refused": {"missing_field": 1}, "stuck": 0, "sent": 0,
     }  # fmt: skip
     assert len(await read(worker.settings, "website")) == before
     assert await read(worker.settings, "reviews") == []
@@ -209,7 +211,7 @@ async def test_what_would_fail_again_is_sent_only_unchecked_as_it_came(worker: W
     (original,) = [record for record in await read(worker.settings, "website") if TRACE in record.headers]
     counted = await worker.count()
     assert await as_json(worker.settings, "failed", "replay", "--reason", "unknown_field", "--site", "acme", "--yes") == {
-        "selected": 2, "healed": 0, "refused": {"unknown_field": 2}, "sent": 0,
+        "selected": 2, "healed": 0, "refused": {"unknown_field": 2}, "stuck": 0, "sent": 0,
     }  # fmt: skip
     forced = await engage(worker.settings, "failed", "replay", "--reason", "unknown_field", "--site", "acme", "--yes", "--unchecked")
     assert forced.exit_code == 1
@@ -243,7 +245,7 @@ async def test_an_event_that_is_accepted_by_now_is_counted_with_its_old_receipt(
 async def test_a_record_that_names_no_event_topic_goes_nowhere(worker: Worker) -> None:
     await publish(worker.settings, [Message("failed", None, b"{}", (("engage-reason", b"empty"), ("engage-topic", b"state")))])
     assert await as_json(worker.settings, "failed", "replay", "--reason", "empty", "--unchecked", "--yes") == {
-        "selected": 1, "healed": 0, "refused": {"unknown_topic": 1}, "sent": 0,
+        "selected": 1, "healed": 0, "refused": {"unknown_topic": 1}, "stuck": 1, "sent": 0,
     }  # fmt: skip
 
 
@@ -254,12 +256,40 @@ def failure(**changed: Any) -> Failure:
 
 def test_where_a_failure_goes() -> None:
     receipt = ((RECEIPT_HEADER, b"%d" % START),)
-    assert route(failure(), "none") == (Message("website", b"acme/v:v1", json.dumps(GOOD).encode(), receipt, 2), None)
-    assert route(failure(key=None), "none") == (Message("website", b"acme/v:v1", json.dumps(GOOD).encode(), receipt, None), None)
-    assert route(failure(source_partition=-1), "none")[0] == Message("website", b"acme/v:v1", json.dumps(GOOD).encode(), receipt, None)
+    assert route(failure(), "none") == ([Message("website", b"acme/v:v1", json.dumps(GOOD).encode(), receipt, 2)], None)
+    assert route(failure(key=None), "none") == ([Message("website", b"acme/v:v1", json.dumps(GOOD).encode(), receipt, None)], None)
+    assert route(failure(source_partition=-1), "none")[0] == [Message("website", b"acme/v:v1", json.dumps(GOOD).encode(), receipt, None)]
     assert route(failure(reason="too_old"), "none")[1] == "too_old"
     assert route(failure(headers=(("Content-Encoding", b"br"),)), "topic")[1] == e.Reason.UNSUPPORTED_ENCODING
-    assert route(failure(topic=""), "topic") == (None, "unknown_topic")
+    assert route(failure(topic=""), "topic") == ([], "unknown_topic")
+
+
+def test_what_the_door_refused_is_translated_once_more() -> None:
+    said = {
+        "type": "track",
+        "event": "Order Completed",
+        "userId": "42",
+        "messageId": "m-1",
+        "timestamp": START,
+        "properties": {"total": 12.5, "currency": "EUR"},
+    }
+    origin = Origin("acme", "segment", "track", sent_at=START + 500, opted_out=True)
+    record = Message("failed", b"acme/", json.dumps(said).encode())._asdict() | {"partition": 1, "offset": 2, "timestamp": 3}
+    headers = (("engage-reason", b"off_plan"), ("engage-topic", b"collector"), ("engage-timestamp", b"%d" % (START + 900)), *origin.headers)
+    refused = failure_of(type("Record", (), record | {"headers": headers}))
+    assert refused.origin == origin
+    assert route(refused, "none") == ([], "missing_field"), "an order without its id"
+    said["properties"]["order_id"] = "o-7"
+    healed = refused._replace(value=json.dumps(said).encode())
+    (sent,), why = route(healed, "none")
+    assert why is None
+    event = e.decode(sent.value, sent.topic)
+    assert isinstance(event, e.OrderCompleted)
+    assert (event.order, event.total_minor, event.sent_at, event.received_at) == ("o-7", 1_250, START + 500, START + 900)
+    assert event.consent is not None
+    assert event.consent.profiling is False, "what the request said of consent goes with it"
+    off_plan = load_plans("default: {other_events: refuse}")
+    assert route(healed, "none", off_plan) == ([], "off_plan")
 
 
 def test_headers_that_cannot_be_read_do_no_harm() -> None:

@@ -8,7 +8,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alerts.conditions import Absent, Change, Threshold
+from alerts.conditions import Absent, Change, Detect, Threshold
 from alerts.evaluation import Measured, Standing, firing_alert
 from alerts.rules import _TYPES, DEFAULT_RULES, TEMPLATE_FIELDS, RulesError, RuleSet, check, duration, duration_name, load_rules, read_rules, reread
 from streams.kpis import KPIS
@@ -66,7 +66,32 @@ def test_change_and_absence():
     assert load_rules(rule(kpi="page_views", window="", above="", absent="10m")).rules[0].condition == Absent(10 * MINUTE)
 
 
+def test_detectors():
+    assert load_rules(rule(kpi="page_views", window="", above="", detect="surge")).rules[0].condition == Detect("surge", "balanced")
+    strict = load_rules(rule(window="", above="", detect="ratio_rise", sensitivity="strict", cooldown="2h")).rules[0]
+    assert (strict.condition, strict.hold, strict.keep, strict.cooldown) == (Detect("ratio_rise", "strict"), 0, 0, 2 * HOUR)
+    step = load_rules(rule(kpi="funnel_step_rate", by="[funnel, step]", window="", above="", detect="ratio_fall")).rules[0]
+    assert (step.by, step.condition) == (("funnel", "step"), Detect("ratio_fall", "balanced"))
+
+
+DETECT = {"kpi": "page_views", "window": "", "above": "", "detect": "surge"}
 FAULTS = [
+    (DETECT | {"detect": "spike"}, "detect: 'spike' is not allowed (Invalid enum value 'spike'); write one of surge, drop, ratio_rise, ratio_fall"),
+    (DETECT | {"sensitivity": "high"}, "sensitivity: 'high' is not allowed (Invalid enum value 'high'); write one of sensitive, balanced, strict"),
+    ({"delay": "5m"}, "delay: belongs to `detect`: leave it out here"),
+    (DETECT | {"delay": "90s"}, "delay: '90s' is not allowed; write whole minutes, at most 1d"),
+    (DETECT | {"kpi": "bounce_rate", "detect": "ratio_rise", "delay": "5m"}, "delay: outcomes count when they come, late ones too: leave `delay` out"),
+    ({"sensitivity": "strict"}, "sensitivity: belongs to `detect`: leave it out here"),
+    (DETECT | {"above": "5", "window": "15m"}, "condition: exactly one of above, below, change, absent, detect is needed, found above, detect"),
+    (DETECT | {"window": "1h"}, "window: a detector decides by itself what it looks at, and when an incident begins and ends: leave `window` out"),
+    (DETECT | {"for": "5m"}, "for: a detector decides by itself"),
+    (DETECT | {"keep_firing_for": "5m"}, "keep_firing_for: a detector decides by itself"),
+    (DETECT | {"least": "1"}, "least: a detector decides by itself"),
+    (DETECT | {"kpi": "bounce_rate"}, "kpi: surge needs a count by minutes, quarter hours or days, bounce_rate is none; allowed: page_views, daily"),
+    (DETECT | {"kpi": "active_visitors"}, "kpi: surge needs a count by minutes, quarter hours or days, active_visitors is none"),
+    (DETECT | {"detect": "ratio_rise"}, "kpi: ratio_rise needs a share of outcomes by minutes or quarter hours, page_views is none; allowed: bounce_rate"),
+    (DETECT | {"kpi": "mean_rating", "detect": "ratio_fall"}, "kpi: ratio_fall needs a share of outcomes"),
+    (DETECT | {"kpi": "interaction_rate", "detect": "ratio_fall"}, "kpi: ratio_fall needs a share of outcomes"),
     ({"kpi": "no_such"}, "my.yml: rule Surge: kpi: 'no_such' is not a measure; measures: page_views"),
     ({"alert": "Über"}, "rule Über: alert: 'Über' is not allowed"),
     ({"alert": ""}, "rule group 1, rule 1: alert: None is not allowed"),
@@ -81,8 +106,8 @@ FAULTS = [
     ({"kpi": "funnel_step_rate", "window": "1h"}, "by: funnel_step_rate has no total over funnel; groupings: ['funnel', 'step']"),
     ({"where": "{origin: review}"}, "where: 'origin' is not in `by`; allowed: nothing without `by`"),
     ({"by": "[network]", "where": "{network: 1}"}, "where: {'network': 1} is not allowed"),
-    ({"above": ""}, "condition: exactly one of above, below, change, absent is needed, found none"),
-    ({"below": "0.1"}, "condition: exactly one of above, below, change, absent is needed, found above, below"),
+    ({"above": ""}, "condition: exactly one of above, below, change, absent, detect is needed, found none"),
+    ({"below": "0.1"}, "condition: exactly one of above, below, change, absent, detect is needed, found above, below"),
     ({"above": "30"}, "above: 30 is outside 0 to 1, where negative_share lies (30 % is 0.3)"),
     ({"above": "many"}, "above: 'many' is not allowed"),
     ({"above": ".nan"}, "above: nan is not allowed"),
@@ -252,7 +277,8 @@ def test_default_rules_are_fit_for_people(found):
     labels = dict(found.labels)
     assert set(labels) == {"severity", "domain"}
     assert {"summary", "description", "runbook_url"} <= dict(found.annotations).keys()
-    assert found.least >= 10 or (found.kpi.unit == "count" and found.condition == Threshold("above", 20, 5)), "every rule has a least number of facts"
+    is_enough = isinstance(found.condition, Detect) or found.least >= 10 or (found.kpi.unit == "count" and found.condition == Threshold("above", 20, 5))
+    assert is_enough, "every rule has a least number of facts, or a detector"
     assert isinstance(found.condition, Absent) or found.condition != Threshold("above", 0, 0)
     values = tuple("some-value-x" for _ in found.by)
     value = {"ratio": 0.123456, "stars": 3.123456}.get(found.kpi.unit, 12_345)

@@ -47,10 +47,32 @@ def test_a_surge_fires_with_its_figures_and_resolves():
     assert (firing.since, firing.started, firing.ended) == (utc(T0 + 13 * M), utc(T0 + 13 * M), None)
     assert firing.labels == {"alertname": "Surge", "service": "engagement", "site": "shop", "severity": "page"}
     assert firing.threshold == "above 50 %, clears at 30 %"
+    why = firing.annotations.pop("why")
     assert firing.annotations == {"summary": "shop: 52 % negative of 50 (usual 10 %)"}
+    assert why.startswith("52 % of 50 in 5m, usual 10 %; the rule asks for above 50 %, clears at 30 %. Since 2026-03-02 00:13 UTC. Complaints: ")
+    assert "broken 26 (usual 5.0)" in why, "five minutes of the eight before"
+    assert firing.explanation == resolved.explanation
+    assert (firing.explanation.text, firing.explanation.detector, firing.explanation.dimensions) == (why, None, ())
     assert (resolved.id, resolved.labels, resolved.started, resolved.ended) == (firing.id, firing.labels, firing.started, utc(T0 + 24 * M))
     assert (resolved.value, resolved.usual) == (0.24, 0.1), "figures of now, the baseline of then"
     assert scene.pending() == [(firing.id, "firing"), (firing.id, "resolved")]
+
+
+def test_why_says_who_writes_and_what_about():
+    """Where it comes from and what people complain about as it fires; the words when enough have used them."""
+    scene = surge(Scene(), range(120), range(0))
+    for minute in range(120, 135):
+        parcels = [review(T0 + minute * M + n, "The parcel never arrived, terrible and awful.", author=f"p{minute}-{n}", segment="vip") for n in range(8)]
+        scene.feed(*parcels, *reviews(T0 + minute * M + 5_000, 0, 2)).tick(60)
+    firing = scene.published[0].explanation
+    (by_segment,) = firing.dimensions
+    assert [(one.value, one.actual) for one in by_segment.values] == [("vip", 24)]
+    assert (firing.reasons[0].actual, firing.themes) == (24, ())
+    assert "By segment: vip 24 (usual 0.0)." in firing.text
+    (now,) = scene.watch.resends()
+    assert now.explanation.themes == ("parcel never arrived",)
+    assert now.annotations["why"] == now.explanation.text == firing.text + " Words used more than before: parcel never arrived."
+    assert now.explanation.dimensions == firing.dimensions
 
 
 def test_while_it_fires_its_figures_follow_and_its_baseline_does_not():
@@ -94,7 +116,7 @@ def test_transition_state_and_outbox_are_one_batch_and_nothing_leaves_before_it(
     kinds = [key[:2] for key, _ in flush.rows]
     assert {STANDING_ROW, OUTBOX_ROW} <= set(kinds)
     assert flush.rows[-1][0] == STAMP
-    assert [message.topic for message in flush.after] == ["alerts"]
+    assert [message.topic for message in flush.after if message.topic != ROLLUPS] == ["alerts"]
     assert scene.pending() == [], "written, not known to be durable"
     proof = scene.watch.flush()
     assert [key for key, _ in proof.rows] == [STAMP], "the next flush begins: the one before was acknowledged"

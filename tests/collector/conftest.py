@@ -12,7 +12,6 @@ from msgspec.structs import replace
 from agents.settings import Settings
 from collector.app import Options, opened
 from collector.keys import Keys, create_key
-from streams.sites import Sites
 from tests.collector.served import ORIGIN, Served, StartDoor, until
 
 
@@ -29,7 +28,7 @@ async def start_door(tmp_path: Path, fresh: Settings) -> AsyncIterator[StartDoor
                 "server": create_key("backend", "server", "shop", rate=rate),
             }
             keys = Keys([key for key, _ in made.values()])
-            defaults: dict[str, Any] = {"spool": tmp_path / "spool", "spool_bytes": 1 << 24, "read_keys": lambda: keys, "sites": Sites(), "port": 0}
+            defaults: dict[str, Any] = {"spool": tmp_path / "spool", "spool_bytes": 1 << 24, "read_keys": lambda: keys, "port": 0}
             chosen = Options(connection=settings.client_kwargs(), prefix=settings.topic_prefix, **defaults | options)
             own = await stack.enter_async_context(AsyncExitStack())
             door, port = await own.enter_async_context(opened(chosen))

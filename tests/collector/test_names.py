@@ -22,7 +22,7 @@ from streams.sites import Goal, Site, Sites
 from tests.streams.records import T0, Rec
 
 RECEIVED = 1_795_343_762_000
-CONTEXT = Context("shop", Site(), RECEIVED)
+CONTEXT = Context("shop", RECEIVED)
 
 
 def track(name: str, properties: Any, **more: Any) -> Accepted | e.Rejected:

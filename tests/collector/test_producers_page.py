@@ -9,7 +9,6 @@ from collector.plan import load_plans
 from collector.translation import Accepted, Context, translate
 from collector.wires.reading import Envelope
 from streams import events as e
-from streams.sites import Site
 
 PAGE = (Path(__file__).parents[2] / "docs" / "producers.md").read_text()
 
@@ -24,7 +23,7 @@ def test_the_page_is_current():
 
 def test_its_cloudevent_is_one():
     (text,) = examples("json")
-    (outcome,) = translate(Envelope("cloudevents", "events", (json.dumps(json.loads(text)).encode(),)), Context("shop", Site(), 1_772_440_200_000))
+    (outcome,) = translate(Envelope("cloudevents", "events", (json.dumps(json.loads(text)).encode(),)), Context("shop", 1_772_440_200_000))
     assert isinstance(outcome, Accepted)
     assert isinstance(outcome.event, e.ReviewPosted)
     assert (outcome.event.id, outcome.event.customer) == ("/crm#881", "42")

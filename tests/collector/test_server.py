@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import json
 import logging
+import os
 import time
 from typing import Any
 
@@ -247,6 +248,30 @@ async def test_rates_of_key_and_address(start_door: StartDoor):
     status, said, headers = statuses[-1]
     assert (said["reason"], headers["Retry-After"]) == ("address_rate", "1")
     assert (await served.ask("POST", "/v1/batch", "server", json=ten))[1]["reason"] == "key_rate", "a server key is not stopped by its address"
+
+
+async def test_hostile_bodies_share_a_small_budget_and_server_keys_do_not(start_door: StartDoor):
+    served = await start_door()
+    bomb = gzip.compress(b"\0" * (40 << 20))
+    many = b'{"batch":[' + b"1," * 90_000 + b"1]}"
+    for body, headers in ((bomb, {"Content-Encoding": "gzip"}), (many, {})):
+        statuses = [(await served.ask("POST", "/v1/batch", data=body, headers=headers))[0] for _ in range(20)]
+        assert set(statuses) == {413, 429}
+        assert statuses.count(429) >= 12
+    packed = gzip.compress(json.dumps({"batch": [MESSAGE | {"messageId": os.urandom(9).hex()} for _ in range(400)]}).encode())
+    for _ in range(30):
+        status, said, _ = await served.ask("POST", "/v1/batch", "server", data=packed, headers={"Content-Encoding": "gzip"})
+        assert (status, said["accepted"]) == (200, 400)
+
+
+async def test_a_server_key_in_the_body_has_the_same_right(start_door: StartDoor):
+    served = await start_door(rate=1_000_000)
+    body = {"batch": [SEGMENT["track"] | {"properties": {"list": "1," * 200}}] * 400, "writeKey": served.texts["server"]}
+    statuses = [(await served.ask("POST", "/v1/batch", json=body))[0] for _ in range(20)]
+    assert set(statuses) == {200}
+    body["writeKey"] = served.texts["write"]
+    statuses = [(await served.ask("POST", "/v1/batch", json=body))[0] for _ in range(20)]
+    assert set(statuses) == {200, 429}
 
 
 async def test_addresses_behind_a_trusted_proxy_are_told_apart(start_door: StartDoor):

@@ -15,14 +15,12 @@ from collector.translation import FLAGS, Accepted, Context, translate
 from collector.wires import WIRES
 from streams import events as e
 from streams.events import MAX_EVENT_BYTES, Reason, Rejected
-from streams.sites import Site
 from tests.strategies import json_values
 
 RECEIVED = 1_795_343_762_000
 CONTEXTS = st.builds(
     Context,
     st.just("shop"),
-    st.just(Site()),
     st.just(RECEIVED),
     st.booleans(),
     st.sampled_from([None, "Mozilla/5.0 (X11) Chrome/1", "curl/8"]),
@@ -123,7 +121,7 @@ def test_any_body_is_opened_or_refused(path, body, headers):
     if isinstance(opened, Rejected):
         assert opened.detail
     else:
-        assert len(judged(opened, Context("shop", Site(), RECEIVED))) >= len(opened.messages)
+        assert len(judged(opened, Context("shop", RECEIVED))) >= len(opened.messages)
 
 
 @settings(max_examples=100, deadline=None)
@@ -148,7 +146,7 @@ def test_messages_keep_their_order_and_their_number():
     ]
     batch[1::2] = [{**message, "userId": None} for message in batch[1::2]]
     opened = open_envelope("segment", "batch", {}, {}, json.dumps({"batch": batch}).encode())
-    outcomes = judged(opened, Context("shop", Site(), RECEIVED))
+    outcomes = judged(opened, Context("shop", RECEIVED))
     assert [isinstance(outcome, Accepted) for outcome in outcomes] == [
         number % 2 == 0 or row.event in ("spend_recorded", "mention_posted", "interaction_made") for number, row in enumerate(TABLE.values())
     ]
@@ -156,12 +154,12 @@ def test_messages_keep_their_order_and_their_number():
 
 def test_the_plan_refuses_with_the_original():
     raw = b'{"type":"signed_in","id":"1","at":1795343757000,"customer":"42"}'
-    (refused,) = translate(Envelope("native", "events", (raw,)), Context("shop", Site(), RECEIVED, plan=Plan(other_events="refuse")))
+    (refused,) = translate(Envelope("native", "events", (raw,)), Context("shop", RECEIVED, plan=Plan(other_events="refuse")))
     assert refused == Rejected(Reason.OFF_PLAN, "$.type", "The tracking plan of shop has no signed_in.", raw)
 
 
 def test_what_grows_beyond_the_bounds_on_its_way_is_too_large():
     raw = msgspec.json.encode({"type": "mention_posted", "id": "1", "at": 1_795_343_757_000, "post": "p", "network": "n", "author": "a", "text": "t" * 32_650})
     assert len(raw) <= MAX_EVENT_BYTES
-    (refused,) = translate(Envelope("native", "events", (raw,)), Context("shop", Site(), RECEIVED))
+    (refused,) = translate(Envelope("native", "events", (raw,)), Context("shop", RECEIVED))
     assert refused.reason is Reason.TOO_LARGE

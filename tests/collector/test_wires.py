@@ -14,10 +14,9 @@ from collector.envelopes import PATHS, Envelope, open_envelope
 from collector.translation import Accepted, Context, Outcome, translate
 from streams import events as e
 from streams.events import Reason, Rejected
-from streams.sites import Site
 
 RECEIVED = 1_795_343_762_000
-CONTEXT = Context("shop", Site(), RECEIVED)
+CONTEXT = Context("shop", RECEIVED)
 CAPTURED = [json.loads(line) for line in (Path(__file__).parent / "captured.jsonl").read_text().splitlines()]
 
 

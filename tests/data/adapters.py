@@ -147,6 +147,10 @@ def capped(text: str) -> str:
     return text[: emoji[64]] if len(emoji) > 64 else text
 
 
+def official_compound(text: str) -> float:
+    return float(_official.polarity_scores(text)["compound"])
+
+
 def official_label(text: str) -> str:
-    compound = _official.polarity_scores(text)["compound"]
+    compound = official_compound(text)
     return "positive" if compound >= 0.05 else "negative" if compound <= -0.05 else "neutral"

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from agents.settings import SETTINGS, Settings
+from collector.keys import add_key, create_key, load_keys
 from simulator.sites import SITES_YAML
 from streams.sites import load_sites
 
@@ -102,18 +103,25 @@ def test_files_named_in_commands_and_settings_are_mounted() -> None:
     assert [provider["options"]["path"] for provider in providers] == ["/var/lib/grafana-dashboards"]
 
 
-@pytest.mark.parametrize("name", ["topics", "worker", "simulate"])
+@pytest.mark.parametrize("name", ["topics", "worker", "collector", "simulate"])
 def test_our_services_get_settings_they_accept(name: str) -> None:
     variables = environment(SERVICES[name])
     assert set(variables) <= {variable for setting in SETTINGS for variable in setting.variables}
-    if "ENGAGE_SITES" in variables:
-        (mount,) = SERVICES[name]["volumes"]
-        source, target, _ = mount.split(":")
-        assert target == variables["ENGAGE_SITES"]
-        variables["ENGAGE_SITES"] = str(ROOT / source)
+    mounted = {target: source for source, _, target in (mount.removesuffix(":ro").partition(":") for mount in SERVICES[name].get("volumes", ()))}
+    for variable in variables.keys() & {"ENGAGE_SITES", "ENGAGE_COLLECTOR_KEYS"}:
+        variables[variable] = str(ROOT / mounted[variables[variable]])
+    if "ENGAGE_COLLECTOR_SPOOL" in variables:
+        assert mounted[str(Path(variables["ENGAGE_COLLECTOR_SPOOL"]).parent)] in COMPOSE["volumes"]
+        assert "COPY --from=build --chown=10001:10001 /var/lib/engage /var/lib/engage" in DOCKERFILE
     settings = Settings.from_env(variables)
     assert settings.broker == "kafka:19092"
     assert settings.partitions == Settings.from_env(environment(SERVICES["topics"])).partitions
+
+
+def test_the_keys_file_can_be_read_and_grown() -> None:
+    text = (ROOT / "deploy/docker/keys.yml").read_text()
+    key, _ = create_key("web", "write", "shop")
+    assert load_keys(add_key(text, key)).all == (key,)
 
 
 def test_the_sites_file_is_that_of_the_made_up_shops() -> None:

@@ -249,7 +249,7 @@ def _reads(topic: str) -> Act:
 
 
 ALL = [topic.name for topic in TOPICS]
-MAY_WRITE = {"door": EVENT_TOPICS, "worker": ("state", "rollups", "readings", "alerts", "failed"), "reader": (), "deployer": (), "nobody": ()}
+MAY_WRITE = {"door": (*EVENT_TOPICS, "failed"), "worker": ("state", "rollups", "readings", "alerts", "failed"), "reader": (), "deployer": (), "nobody": ()}
 MAY_READ = {"door": (), "worker": (*EVENT_TOPICS, "state", "rollups"), "reader": ("readings", "alerts", "failed"), "deployer": (), "nobody": ()}
 FORBIDDEN = [
     *[pytest.param(user, _writes(topic), id=f"{user} writes {topic}") for user, may in MAY_WRITE.items() for topic in ALL if topic not in may],

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from streams.aggregates import Either, Mean, Ratio, Share, Sum, bucket_edge, bucket_of, copy_cell, is_empty, quantile, wilson
 from streams.engagement import FAMILIES, Family
 from streams.events import FileDownloaded, PageViewed, PaymentFailed
-from streams.facts import DailyVisitor, Mention, MonthlyVisitor, Presence, TextJudged, WeeklyVisitor
+from streams.facts import Complaint, DailyVisitor, Mention, MonthlyVisitor, Presence, TextJudged, WeeklyVisitor
 from streams.journeys.audiences import AudienceChange
 from streams.journeys.carts import Cart, Checkout
 from streams.journeys.content import PageRead, Play
 from streams.journeys.conversions import Conversion
-from streams.journeys.funnels import FunnelEntry, FunnelStep, StepTime
+from streams.journeys.funnels import FunnelEntry, FunnelStep, LongFunnelEntry, LongFunnelStep, LongStepTime, StepTime
 from streams.journeys.interactions import WEIGHTS, Engagement
 from streams.journeys.messages import Mailing, Sending
 from streams.journeys.orders import Order
@@ -38,13 +38,17 @@ REVIEWS = st.builds(
 )  # fmt: skip
 FACTS_OF: dict[type[Any], st.SearchStrategy[Any]] = {
     PageViewed: st.none(), Presence: st.none(), DailyVisitor: st.none(), WeeklyVisitor: st.none(), MonthlyVisitor: st.none(),
-    Session: SESSIONS, Review: REVIEWS, Mention: st.builds(Mention, own=st.booleans()), TextJudged: st.builds(TextJudged, LABEL, COMPOUND),
+    Session: SESSIONS, Review: REVIEWS, Mention: st.builds(Mention, own=st.booleans()), TextJudged: st.builds(TextJudged, LABEL, COMPOUND, st.integers(0, 3)),
+    Complaint: st.none(),
 }  # fmt: skip
 FACTS_OF |= {
     Conversion: st.builds(Conversion, st.booleans()),
     FunnelEntry: st.builds(FunnelEntry, st.booleans()),
     FunnelStep: st.builds(FunnelStep, st.booleans()),
     StepTime: st.builds(StepTime, MILLIS),
+    LongFunnelEntry: st.builds(LongFunnelEntry, st.booleans()),
+    LongFunnelStep: st.builds(LongFunnelStep, st.booleans()),
+    LongStepTime: st.builds(LongStepTime, MILLIS),
     Cart: st.builds(Cart, st.booleans()),
     Checkout: st.builds(Checkout, st.booleans()),
     Order: st.integers(0, 10**9).flatmap(lambda total: st.builds(Order, st.booleans(), st.just(total), st.integers(0, total))),

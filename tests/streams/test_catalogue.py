@@ -20,14 +20,15 @@ def test_names_are_the_contract():
         bounce_rate engagement_rate pages_per_session pages_per_session_p90 session_duration session_duration_median
         session_duration_p90 reviews mean_rating low_rating_share rating_1_share rating_2_share
         rating_3_share rating_4_share rating_5_share review_sentiment mentions share_of_voice
-        texts_scored negative_share neutral_share positive_share net_sentiment mean_sentiment
-        unsupported_share session_conversion_rate goal_action_rate local_referral_share local_conversion_rate interactions
+        texts_scored negative_share vader_negative_share neutral_share positive_share net_sentiment mean_sentiment
+        complaints complaint_share pattern_version unsupported_share feedback_volume session_conversion_rate goal_action_rate local_referral_share local_conversion_rate interactions
         impressions interaction_rate like_rate comment_rate share_rate follow_rate
         composite_interaction_rate follower_growth email_delivery_rate email_open_rate email_click_through_rate email_click_to_open_rate
         email_unsubscribe_rate email_complaint_rate engaged_time engaged_time_median scroll_depth video_completion_rate
         watch_time downloads visitor_conversion_rate cart_abandonment checkout_abandonment orders
         average_order_value refund_share funnel_completion_rate funnel_step_rate funnel_drop_off funnel_step_seconds_median
-        funnel_step_seconds_p90 payment_failures tickets response_in_target_share support_response_time support_response_time_median
+        funnel_step_seconds_p90 long_funnel_completion_rate long_funnel_step_rate long_funnel_drop_off long_funnel_step_seconds_median
+        long_funnel_step_seconds_p90 payment_failures tickets response_in_target_share support_response_time support_response_time_median
         support_response_time_p90 resolution_time_median trial_conversion_rate
     """
     assert [kpi.name for kpi in KPIS] == names.split()
@@ -36,8 +37,8 @@ def test_names_are_the_contract():
 def test_names_of_facts_are_in_the_keys_of_rows():
     names = """
         page_view presence session session_goal daily_visitor weekly_visitor monthly_visitor review
-        mention text engagement audience_change sending mailing page_read play
-        download conversion funnel_entry funnel_step funnel_step_time cart checkout order
+        mention text complaint engagement audience_change sending mailing page_read play
+        download conversion funnel_entry funnel_step funnel_step_time long_funnel_entry long_funnel_step long_funnel_step_time cart checkout order
         ticket response resolution payment_failure trial
     """
     assert [fact.name for fact in FACTS] == names.split()
@@ -59,7 +60,7 @@ def test_an_entry_is_complete(kpi):
         assert "\n" not in text
     assert kpi.help.endswith(".")
     assert kpi.question.endswith("?")
-    assert kpi.unit in {"count", "ratio", "seconds", "pages", "stars", "score", "minor"}
+    assert kpi.unit in {"count", "ratio", "seconds", "pages", "stars", "score", "minor", "version"}
     assert kpi.better in {"higher", "lower", "neither"}
     assert kpi.tag in {"actionable", "vanity"}
     assert kpi.windows

@@ -102,7 +102,7 @@ checkout_step_completed payment_failed experiment_viewed signed_in feature_used 
 """
 REASONS = """
 unsupported_encoding too_large empty not_utf8 not_json too_deep wrong_type missing_field unknown_type wrong_topic unknown_field
-out_of_bounds bad_value no_subject bad_time too_old
+out_of_bounds bad_value no_subject bad_time too_old off_plan
 """
 
 
@@ -324,7 +324,7 @@ def test_fault_is_named(reason, path, raw):
 
 def test_every_reason_of_the_format_is_reached():
     marker = next(mark for mark in test_fault_is_named.pytestmark if mark.name == "parametrize")
-    elsewhere = {Reason.UNSUPPORTED_ENCODING, Reason.TOO_OLD, Reason.WRONG_TOPIC}
+    elsewhere = {Reason.UNSUPPORTED_ENCODING, Reason.TOO_OLD, Reason.OFF_PLAN, Reason.WRONG_TOPIC}
     assert {row[0] for row in marker.args[1]} == set(Reason) - elsewhere
 
 

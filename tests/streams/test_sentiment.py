@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 from vaderSentiment.vaderSentiment import BOOSTER_DICT, NEGATE, SPECIAL_CASES, SentimentIntensityAnalyzer
 
 from streams import vader
-from streams.sentiment import LONGEST_TEXT, MOST_EMOJI, Label, Sentiment, cap, compound, judge
+from streams.sentiment import LONGEST_TEXT, MOST_EMOJI, Label, Sentiment, cap, compound, judge, understand
+from streams.texts.language import Language
+from streams.texts.overlay import Overlay, Tuning
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 TEXTS = {
@@ -91,7 +93,7 @@ def differences(texts: Iterable[str]) -> list[str]:
     for text in texts:
         expected = OFFICIAL.polarity_scores(text)
         same = bits(vader.polarity_scores(text)) == bits(expected)
-        if not same or struct.pack("d", compound(text)) != struct.pack("d", expected["compound"]):
+        if not same or {struct.pack("d", found) for found in (compound(text), vader.heard(text).compound())} != {struct.pack("d", expected["compound"])}:
             different.append(text)
     return different
 
@@ -311,6 +313,27 @@ def test_ten_thousandths_are_the_score(corpus: list[str]) -> None:
         assert score / 10_000 == compound(cap(text)[0])
 
 
+def test_the_standard_score_is_the_same_with_and_without_the_overlay(corpus: list[str]) -> None:
+    overlay = Overlay(Tuning(patterns={"broken": ("good", "not")}), ["good", "love"])
+    for text in corpus[:4_000]:
+        plain = judge(text, None).compound
+        assert understand(text, None, overlay).compound == plain
+        assert understand(text, None, overlay, in_sentences=True).compound == plain
+        assert understand(text, None, overlay, addressed=False).compound == plain
+        assert understand(text, "de", overlay).compound == plain
+
+
+def test_a_reduced_lexicon_is_the_lexicon_without_those_words() -> None:
+    tokens = vader.Tokens(without=["good", "terrible"])
+    for text in ("this is not a good thing!", "a terrible, lovely day", "good but terrible", "good"):
+        expected = OFFICIAL.polarity_scores(text.replace("good", "qqx").replace("terrible", "qqx"))["compound"]
+        assert vader.heard(text, tokens.__getitem__).compound() == expected
+    calm, good = "a lovely day!", "a good day!"
+    assert vader.heard(calm, tokens.__getitem__).sounds_like(vader.heard("@b lovely xyz!"))
+    assert not vader.heard(calm, tokens.__getitem__).sounds_like(vader.heard("a lovely day"))
+    assert not vader.heard(good, tokens.__getitem__).sounds_like(vader.heard(good))
+
+
 def test_every_compound_is_a_whole_number_of_ten_thousandths() -> None:
     assert all(round(round(n / 10_000, 4) * 10_000) == n for n in range(-10_000, 10_001))
 
@@ -322,7 +345,7 @@ def test_english_and_unknown_languages_are_judged(language: str | None) -> None:
 
 @pytest.mark.parametrize("language", ["de", "pt-BR", "zh_Hant_TW", "eng", "enm", "e", "x-en", "mul", "?", "\ud800", "de-en"])
 def test_other_languages_are_not(language: str) -> None:
-    assert judge("I love this shop", language) == Sentiment(Label.UNSUPPORTED, 0)
+    assert judge("I love this shop", language) == Sentiment(Label.UNSUPPORTED, 6369, language=Language.UNSUPPORTED)
 
 
 @given(st.text(alphabet=st.characters(), max_size=200), st.none() | st.text(alphabet=st.characters(), max_size=8))

@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from streams import sources
-from streams.events import ElementClicked, PageViewed
-from streams.panes import HOUR, MINUTE
+from streams.events import ElementClicked, PageViewed, SignedUp
+from streams.panes import Pane
 from streams.sites import CHECKOUT, ConsentDefaults, Funnel, Goal, Site, SitesError, Step, fits_template, load_sites
 
 PAGE = (Path(__file__).parents[2] / "docs" / "sites.md").read_text()
@@ -63,9 +63,25 @@ def test_named_sites_and_the_default():
         ("sites: {shop: {goals: {'': {}}}}", ["site shop", "goal ''", "1 to 64"]),
         ("sites: {shop: {goals: {1: {}}}}", ["site shop", "goals", "str", "int"]),
         ("sites: {shop: {funnels: {f: {steps: [{event: page_viewed}]}}}}", ["site shop", "funnel 'f'", "steps", ">= 2", "2 to 20"]),
-        ("sites: {shop: {funnels: {f: {window: 3000, steps: []}}}}", ["site shop", "funnel 'f'", "window", "1440"]),
+        ("sites: {shop: {funnels: {f: {window: 3000, steps: []}}}}", ["site shop", "funnel 'f'", "window", "129600"]),
+        (
+            "sites: {shop: {funnels: {f: {window: 129601, steps: [{event: page_viewed}, {event: signed_in}]}}}}",
+            ["site shop", "funnel 'f'", "`$.window`", "<= 129600", "1 to 129600 minutes"],
+        ),
         ("sites: {shop: {funnels: {f: {steps: [{event: page_viewed, url: x}, {}]}}}}", ["site shop", "funnel 'f'", "url", "$.steps[0]", "route"]),
-        ("sites: {shop: {funnels: {f: {steps: [{event: signed_up}, {event: page_viewed}]}}}}", ["funnel 'f'", "step 1", "'signed_up'", "goal_reached"]),
+        (
+            "sites: {shop: {funnels: {f: {steps: [{event: post_measured}, {event: page_viewed}]}}}}",
+            ["funnel 'f'", "step 1", "'post_measured'", "goal_reached", "mention_posted", "ticket_opened", "trial_started"],
+        ),
+        ("sites: {shop: {funnels: {f: {steps: [{event: page_viewed}, {event: erase_requested}]}}}}", ["step 2", "'erase_requested'", "signed_up"]),
+        (
+            "sites: {shop: {funnels: {f: {steps: [{event: page_viewed, campaign: x}, {event: signed_in}]}}}}",
+            ["step 1", "page_viewed has no campaign", "path, route, properties"],
+        ),
+        (
+            "sites: {shop: {funnels: {f: {steps: [{event: message_clicked, path: /x}, {event: signed_in}]}}}}",
+            ["step 1", "message_clicked has no path", "campaign, medium, properties"],
+        ),
         ("sites: {shop: {funnels: {f: {steps: [{event: page_viewed}, {event: page_viewed}]}}}}", ["funnel 'f'", "'page_viewed'", "`name`"]),
         (
             "sites: {shop: {funnels: {f: {steps: [{event: page_viewed}, {event: order_completed, route: /x}]}}}}",
@@ -111,16 +127,27 @@ def test_goals_and_funnels():
     first, second = Step(event="page_viewed", route="/x"), Step(event="element_clicked", name="two", properties={"a": True})
     assert site.funnels["f"] == Funnel(steps=(first, second), window=90)
     key = site.funnels["f"].key("f")
-    assert [step[1:] for step in site.funnel_steps[PageViewed]] == [(1, first), (1, Step(event="page_viewed"))]
-    assert site.funnel_steps[ElementClicked] == ((key, 2, second),)
-    assert site.longest_funnel == 24 * HOUR
-    assert load_sites("default: {funnels: {f: {window: 90, steps: [{event: page_viewed}, {event: signed_in}]}}}").default.longest_funnel == 90 * MINUTE
+    steps = site.funnel_steps[Pane.QUARTER_HOUR]
+    assert [step[1:] for step in steps[PageViewed]] == [(1, first), (1, Step(event="page_viewed"))]
+    assert steps[ElementClicked] == ((key, 2, second),)
+
+
+def test_a_funnel_longer_than_a_day_is_counted_in_days():
+    steps = "steps: [{event: signed_up}, {event: trial_started, plan: pro}, {event: message_clicked, medium: email, campaign: welcome}]"
+    site = load_sites(
+        f"default: {{funnels: {{day: {{window: 1440, {steps}}}, long: {{window: 1441, {steps}}}, longest: {{window: 129600, {steps}}}}}}}"
+    ).default
+    assert {name: funnel.pane for name, funnel in site.funnels.items()} == {"day": Pane.QUARTER_HOUR, "long": Pane.DAY, "longest": Pane.DAY}
+    assert {pane: [key.partition("#")[0] for key, _, _ in steps.get(SignedUp, ())] for pane, steps in site.funnel_steps.items()} == {
+        Pane.MINUTE: [], Pane.QUARTER_HOUR: ["day"], Pane.DAY: ["long", "longest"],
+    }  # fmt: skip
+    assert [step.equal for step in site.funnels["long"].steps] == [(), (("plan", "pro"),), (("campaign", "welcome"), ("medium", "email"))]
 
 
 def test_without_a_word_there_is_the_checkout_and_the_goal_order():
     assert Site().funnels == {"checkout": CHECKOUT}
     assert Site().goal_names == ("order",)
-    assert load_sites("default: {funnels: {}}").default.longest_funnel == 0
+    assert not any(load_sites("default: {funnels: {}}").default.funnel_steps.values())
 
 
 def test_the_version_of_a_funnel_follows_its_definition_alone():
@@ -128,6 +155,8 @@ def test_the_version_of_a_funnel_follows_its_definition_alone():
     assert Funnel(steps=steps).key("f") == Funnel(steps=tuple(steps)).key("f")
     others = [Funnel(steps=steps, window=60), Funnel(steps=steps[::-1]), Funnel(steps=(Step(event="page_viewed", name="x"), steps[1]))]
     assert len({funnel.key("f") for funnel in (Funnel(steps=steps), *others)}) == 4
+    assert CHECKOUT.key("checkout") == "checkout#3cd7ac59", "a definition that stays as it was keeps its version"
+    assert Funnel(steps=(Step(event="trial_started", plan="pro"), steps[1])).key("f") != Funnel(steps=(Step(event="trial_started"), steps[1])).key("f")
 
 
 @pytest.mark.parametrize(
