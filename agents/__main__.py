@@ -369,9 +369,7 @@ def failed() -> None:
 def _selection(command: Callable[..., None]) -> Callable[..., None]:
     """The options that say which failed events a command is about."""
     command = click.option("--site", help="Only of this site, as far as it can be read.")(command)
-    command = click.option("--topic", type=click.Choice((*EVENT_TOPICS, "collector")), help="Only those that came on this topic, or by HTTP.")(
-        command
-    )
+    command = click.option("--topic", type=click.Choice((*EVENT_TOPICS, "collector")), help="Only those that came on this topic, or by HTTP.")(command)
     return click.option("--reason", metavar="REASON", help="Only with this reason; `engage failed list` names those there are.")(command)
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 import msgspec
-import yaml
 
 from alerts.conditions import Absent, Against, Change, Condition, Detect, Detector, Threshold
 from alerts.detectors import Sensitivity
+from streams import strict_yaml
 from streams.aggregates import Count, Either, Ratio, Share, Sum
 from streams.kpis import KPIS, Kpi, Live, Window
 from streams.panes import DAY, HOUR, MINUTE, SECOND, Pane
@@ -25,7 +25,6 @@ DEFAULT_RULES = Path(__file__).parent / "rules"
 COOLDOWN = 60 * MINUTE
 POLLED = 10 * MINUTE
 """By default detectors wait so long for what is not sent by a website: mentions and reviews are fetched now and then, and come late."""
-MAX_FILE = 1 << 20
 TEST_SUFFIX = "_test"
 """End of the name of a file of tests: default_test.yml beside default.yml."""
 SEVERITIES = ("page", "ticket", "info")
@@ -232,30 +231,12 @@ def _read(texts: Iterable[tuple[str, str]]) -> tuple[list[Rule], list[Fault]]:
     return rules, faults
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """YAML without what misleads: no aliases (they multiply), no keys given twice (the last would win silently)."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("aliases (*name) are not allowed")
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        twice = {key for key in keys if keys.count(key) > 1}
-        if twice:
-            raise yaml.MarkedYAMLError(problem=f"{min(twice)!r} is given twice", problem_mark=node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
 def _raw_rules(file: str, text: str, faults: list[Fault]) -> Iterator[tuple[str, str, dict[Any, Any]]]:
     """Group, place and raw fields of every rule; what is wrong around them goes to `faults`."""
     try:
-        if len(text) > MAX_FILE:
-            raise ValueError(f"a file of rules has at most {MAX_FILE} characters")
-        content = yaml.load(text, _StrictLoader)  # a SafeLoader: nothing is executed
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        faults.append(Fault(file, "", "", f"not readable as YAML: {' '.join(str(error).split())}"))
+        content = strict_yaml.load(text)
+    except ValueError as error:
+        faults.append(Fault(file, "", "", str(error)))
         return
     if not isinstance(content, dict) or set(content) != {"groups"} or not isinstance(content["groups"], list):
         faults.append(Fault(file, "", "groups", "a file holds exactly `groups:`, a list of groups with `name` and `rules`"))

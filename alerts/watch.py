@@ -242,7 +242,8 @@ class Watch(Partition):
                     continue
                 room -= found is None
                 found = detections[rule.name, values] = begun
-            unknown = silences(found.next) if until - found.next >= detection.SILENCE else ()
+            is_behind = isinstance(found, detection.CountDetection) and until - found.next >= detection.SILENCE
+            unknown = silences(found.next) if is_behind else ()
             before = found.next
             for minute, measured in detection.advance(self.rollups, rule, book.name, values, found, until, unknown):
                 self._settle(book, rule, values, measured, minute, since, wall)

@@ -205,7 +205,7 @@ FILES = [
     ("groups: &x []\nmore: *x", "aliases (*name) are not allowed"),
     ("groups: []\ngroups: []", "'groups' is given twice"),
     ("[" * 5_000, "not readable as YAML"),
-    ("groups: []" + " " * (1 << 20), "a file of rules has at most 1048576 characters"),
+    ("groups: []" + " " * (1 << 20), "a file has at most 1048576 characters"),
     ("? [a]\n: b", "not readable as YAML"),
 ]
 

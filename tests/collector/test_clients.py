@@ -30,6 +30,7 @@ from agents.brokers import EmbeddedBroker
 from agents.settings import Settings
 from benchmarks.commands import Command, write_keys
 from collector.names import normal
+from deploy.kafka.kafka import free_port
 from streams import events as e
 from streams.topics import EVENT_TOPICS, TOPICS
 from tests.clients import install
@@ -277,3 +278,22 @@ READ = {"orders": 1, "reviews": 1, "mean_rating": 5.0, "mean_sentiment": 0.8519}
 
 def is_an_hour(window: dict[str, str]) -> bool:
     return datetime.fromisoformat(window["end"]) - datetime.fromisoformat(window["start"]) == timedelta(hours=1)
+
+
+@pytest.mark.parametrize("script", ["segment_python.py", "segment_node.mjs"])
+def test_what_a_client_sends_while_the_collector_restarts_arrives_once(embedded_topics: Settings, tmp_path: Path, script: str):
+    (key,) = write_keys(tmp_path / "keys.yml", [{"name": "shop", "kind": "server", "site": "shop"}])
+    settings = replace(embedded_topics, collector_port=free_port(), collector_keys=str(tmp_path / "keys.yml"), collector_spool=str(tmp_path / "spool"))
+    with Command("collector", settings, tmp_path) as collector:
+        url = collector.url()
+    with ShopPage() as page, ThreadPoolExecutor(1) as pool:
+        told = pool.submit(run, Client("shop", script), url, key, int(time.time()), page, tmp_path)
+        time.sleep(1.5)
+        with Command("collector", settings, tmp_path) as collector:
+            assert collector.url() == url
+            if why := told.result().missing:
+                missing(why)
+            assert collector.terminate() == 0
+    ids = [json.loads(record.value)["id"] for topic in EVENT_TOPICS for record in asyncio.run(on_topic(settings, topic))]
+    assert len(ids) == len(set(ids)) >= 6
+    assert told.result().said["order"] in ids

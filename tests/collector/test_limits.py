@@ -32,7 +32,11 @@ def test_other_encodings_are_not(encoding: str):
     assert status(unpack(b"x", encoding)) == 415
 
 
-@pytest.mark.parametrize("body", [b"no gzip", gzip.compress(b"cut" * 100)[:-9], zlib.compress(b"zlib"), gzip.compress(b"x") + b"rubbish"])
+@pytest.mark.parametrize(
+    "body",
+    [b"no gzip", gzip.compress(b"cut" * 100)[:-9], zlib.compress(b"zlib"), gzip.compress(b"x") + b"rubbish"],
+    ids=["plain", "cut", "zlib", "rubbish"],
+)
 def test_broken_gzip_is_said(body: bytes):
     assert status(unpack(body, "gzip")) == 400
 

@@ -21,7 +21,8 @@ def test_names_are_the_contract():
         session_duration_p90 reviews mean_rating low_rating_share rating_1_share rating_2_share
         rating_3_share rating_4_share rating_5_share review_sentiment mentions share_of_voice
         texts_scored negative_share vader_negative_share neutral_share positive_share net_sentiment mean_sentiment
-        complaints complaint_share pattern_version unsupported_share feedback_volume session_conversion_rate goal_action_rate local_referral_share local_conversion_rate interactions
+        complaints complaint_share pattern_version unsupported_share feedback_volume
+        session_conversion_rate goal_action_rate local_referral_share local_conversion_rate interactions
         impressions interaction_rate like_rate comment_rate share_rate follow_rate
         composite_interaction_rate follower_growth email_delivery_rate email_open_rate email_click_through_rate email_click_to_open_rate
         email_unsubscribe_rate email_complaint_rate engaged_time engaged_time_median scroll_depth video_completion_rate
