@@ -18,7 +18,7 @@ from tests.conftest import missing
 
 pytestmark = pytest.mark.slow
 
-SECONDS = 15
+SECONDS = 12
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,response_headers_conformance"
 TOTALS = ("accepted", "rejected", "faults")
 
