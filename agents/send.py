@@ -75,9 +75,13 @@ class Input:
     @property
     def share(self) -> float | None:
         """How much has been read; None where nobody knows."""
-        if self._raw is None or self.file == STDIN or not (size := Path(self.file).stat().st_size):
+        raw = self._raw  # another thread reads, and closes it
+        if raw is None or self.file == STDIN or not (size := Path(self.file).stat().st_size):
             return None
-        return min(1.0, self._raw.tell() / size)
+        try:
+            return min(1.0, raw.tell() / size)
+        except ValueError:
+            return 1.0
 
     def blocks(self) -> Iterator[list[Numbered]]:
         """Raises RefusedError for a file that cannot be read to its end."""

@@ -55,7 +55,7 @@ async def test_what_was_sent_is_there(embedded_topics: Settings) -> None:
     assert Counter((record.key, record.value) for record in records) == expected
     receipts = [dict(record.headers).get(RECEIPT_HEADER) for record in records]
     past = [int(receipt) for receipt in receipts if receipt is not None]
-    assert live - 3 * HOUR <= min(past) < max(past) < live
+    assert live - 3 * HOUR <= min(past) < max(past) < live + 1_500, "the past, and what a slow machine was late with"
     assert 0 < receipts.count(None) < len(receipts) / 2
     assert all(record.timestamp >= live for record, receipt in zip(records, receipts, strict=True) if receipt is None)
 
