@@ -51,8 +51,8 @@ async def gzip_bomb(target: Target) -> None:
 
 
 async def nested_json(target: Target) -> None:
-    """Deep and wide, deep and never closed, wide."""
-    bodies = [b'{"batch":[{"properties":' + b'{"a":[' * 80_000 + b"]}" * 80_000 + b"}]}", b'{"batch":[' + b"[]," * 160_000 + b"{}]}", b"[" * 60_000]
+    """Deep and never closed, deep and wide, wide."""
+    bodies = [b"[" * 60_000, b'{"batch":[{"properties":' + b'{"a":[' * 80_000 + b"]}" * 80_000 + b"}]}", b'{"batch":[' + b"[]," * 160_000 + b"{}]}"]
     await _post(target, "nested_json", "127.0.2.2", *bodies)
 
 

@@ -152,7 +152,7 @@ class Run:
             say(f"{len(senders.acknowledged):,} acknowledged; Kafka goes away for {options.broker_seconds:g} s")
             until = time.monotonic() + options.broker_seconds
             self.node.kill()
-            late = min(1, options.kills // 2)
+            late = int(options.kills >= 4)
             await self.kill_collector(settings, senders, options.kills // 2 - late, until)
             await asyncio.sleep(max(0.0, until - time.monotonic()))
             held = await self.metric(senders.url, "engagement_collector_spool_events")

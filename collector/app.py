@@ -235,9 +235,11 @@ class Door:
     def _weigh(self, body: bytes, sender: str, now: float) -> Fault | None:
         """Whether a body may be parsed: nothing else takes the event loop for so long, so those without a server key have a budget for it."""
         parts = parts_in(body)
-        if parts > PARTS:
-            return Fault(413, "too_large", f"The body has more than {PARTS:,} values.")
         weight = weight_of(body, parts)
+        if parts > PARTS:
+            if sender:
+                self._by_address.charge(sender, weight, now, **self._address_rate)
+            return Fault(413, "too_large", f"The body has more than {PARTS:,} values.")
         if not sender or not weight:
             return None
         text = server_key_in(body)
@@ -505,6 +507,7 @@ async def opened(options: Options) -> AsyncIterator[tuple[Door, int]]:
         stack.push_async_callback(runner.cleanup)
         most = _most_connections(options.connections)
         door.guard = Guard(runner.server, most=most, per_address=max(10, options.connections // 40), proxies=options.proxies)
+        stack.callback(door.guard.close)
         watch = asyncio.create_task(door.guard.watch(), name="guard")
         stack.callback(watch.cancel)
         server = await asyncio.get_running_loop().create_server(door.guard, options.host, options.port, backlog=1024)

@@ -33,7 +33,7 @@ class Guard:
         self.connections: dict[Connection, None] = {}
         self.cut: Counter[str] = Counter()
         self.deadlines = Deadlines()
-        self._serve = serve
+        self.serve = serve
         self._most = most
         self._per_address = per_address
         self._proxies = proxies
@@ -41,7 +41,12 @@ class Guard:
 
     def __call__(self) -> "Connection":
         """For `loop.create_server`."""
-        return Connection(self, self._serve())
+        return Connection(self)
+
+    def close(self) -> None:
+        """Let go of who has not said anything yet; the server knows the others."""
+        for connection in [connection for connection in self.connections if connection.is_silent]:
+            connection.abort()
 
     def admit(self, connection: "Connection") -> bool:
         """Whether a new connection gets a place. A trusted proxy may have any share of them."""
@@ -82,9 +87,9 @@ class Guard:
 
 
 class Connection(asyncio.Protocol):
-    """Passes everything on to the server's own protocol, and watches the time."""
+    """Passes everything on to a protocol of the server, and watches the time. Who says nothing costs no more than this object."""
 
-    def __init__(self, guard: Guard, protocol: asyncio.Protocol) -> None:
+    def __init__(self, guard: Guard) -> None:
         self.address = ""
         self.deadline = math.inf
         """By the clock of the event loop; infinite while we are at work."""
@@ -92,9 +97,14 @@ class Connection(asyncio.Protocol):
         """What must have come by then: `headers`, `body`, `idle`."""
         self._admitted = False
         self._guard = guard
-        self._protocol = protocol
+        self._protocol: asyncio.Protocol | None = None
         self._transport: asyncio.Transport | None = None
         self._time = asyncio.get_running_loop().time
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing has come from it."""
+        return self._protocol is None
 
     # --- what the handlers of requests say -----------------------------------------------------------------------------
 
@@ -119,32 +129,36 @@ class Connection(asyncio.Protocol):
         self.address = neighbourhood(str(peer[0])) if isinstance(peer, tuple) and peer else ""
         self.deadline = self._time() + self._guard.deadlines.headers
         self._admitted = self._guard.admit(self)
-        if self._admitted:
-            self._protocol.connection_made(transport)
-        else:
+        if not self._admitted:
             transport.write(FULL)
             transport.close()
 
     def data_received(self, data: bytes) -> None:
         if not self._admitted:
             return
+        if self._protocol is None:
+            self._protocol = self._guard.serve()
+            self._protocol.connection_made(cast(asyncio.Transport, self._transport))
         if self.waits_for == "idle" and self.deadline < math.inf:  # the first bytes of the next request
             self.waits_for, self.deadline = "headers", min(self.deadline, self._time() + self._guard.deadlines.headers)
         self._protocol.data_received(data)
 
     def eof_received(self) -> bool | None:
-        return self._protocol.eof_received() if self._admitted else None
+        return None if self._protocol is None else self._protocol.eof_received()
 
     def connection_lost(self, error: Exception | None) -> None:
         if self._admitted:
             self._guard.release(self)
+        if self._protocol is not None:
             self._protocol.connection_lost(error)
 
     def pause_writing(self) -> None:
-        self._protocol.pause_writing()
+        if self._protocol is not None:
+            self._protocol.pause_writing()
 
     def resume_writing(self) -> None:
-        self._protocol.resume_writing()
+        if self._protocol is not None:
+            self._protocol.resume_writing()
 
     def abort(self) -> None:
         """Cut it, and give its place free at once."""
