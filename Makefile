@@ -12,6 +12,7 @@ DURATION ?=
 KILLS ?= 20
 STOPS ?= 10
 EVENTS ?= 200000
+AWAY ?= 600
 
 .PHONY: help
 help: ## this list
@@ -75,10 +76,15 @@ prove-exact: $(VENV)/.dev ## kill -9, SIGSTOP and broker kills on a real Kafka a
 prove-alerts: $(VENV)/.dev ## storms in, webhooks out: a real Alertmanager, kills and outages in between, nothing missed and nothing twice
 	$(BIN)/python benchmarks/prove_alerts.py
 
+.PHONY: prove-door
+prove-door: $(VENV)/.dev ## kill -9 of the collector and its broker under load: what was acknowledged is counted once (KILLS=, AWAY=)
+	$(BIN)/python benchmarks/prove_door.py --kills $(KILLS) --broker-seconds $(AWAY)
+
 .PHONY: smoke
 smoke: $(VENV)/.dev ## docker-compose.yml for real, with stand-ins where no image can be pulled
 	$(BIN)/python deploy/docker/smoke.py
 
 .PHONY: bench
-bench: $(VENV)/.dev ## events per CPU-second beside a bare loop on the same real Kafka
+bench: $(VENV)/.dev ## events per CPU-second: the door beside a bare handler, then the worker beside a bare loop on the same real Kafka
+	$(BIN)/python benchmarks/door.py
 	$(BIN)/python benchmarks/bench.py
