@@ -92,6 +92,8 @@ class Scenario:
     """Where its people are."""
     fault: str = ""
     """What happens to it on purpose."""
+    minute: float = 0.0
+    """Begin of the minute of a live storm, in seconds of the clock."""
     decided: dict[State, float] = field(default_factory=dict)
     """When the events that decide were produced."""
     heard: dict[tuple[str, State], float] = field(default_factory=dict)
@@ -398,7 +400,8 @@ class Run:
         now = time.time()
         begin = now if 25 < now % MINUTE < 45 else now + (27 - now % MINUTE) % MINUTE
         await asyncio.sleep(begin - now)
-        end = begin - begin % MINUTE + MINUTE
+        scenario.minute = begin - begin % MINUTE
+        end = scenario.minute + MINUTE
         for topic, event in self.texts(scenario, STORM, begin):
             await asyncio.sleep(min(1.0, max(0.0, (end - 1 - time.time()) / 8)))
             if time.time() < end - 0.2:
@@ -409,6 +412,8 @@ class Run:
         await asyncio.sleep(max(0.0, end + BEHIND - time.time()))
 
     async def calm(self, scenario: Scenario) -> None:
+        # Good texts of an earlier minute would leave the window first, and the bad ones, left alone, would rightly fire once more.
+        await asyncio.sleep(max(0.0, scenario.minute + MINUTE + SETTLED - time.time()))
         scenario.brief = (PAGER, "firing") not in scenario.heard
         await self.decide(scenario, "resolved", self.texts(scenario, CALM, self.complete_minute()))
 
