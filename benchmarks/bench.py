@@ -36,6 +36,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition  # noqa:
 from agents import admin  # noqa: E402
 from agents.settings import Settings  # noqa: E402
 from benchmarks import detection, sentiment, workload  # noqa: E402
+from benchmarks.runs import say  # noqa: E402
 from deploy.kafka import kafka as local_kafka  # noqa: E402
 from streams.topics import EVENT_TOPICS  # noqa: E402
 
@@ -63,10 +64,6 @@ def settings_for(broker: str, events: str, name: str) -> BenchSettings:
     return BenchSettings(
         broker=broker, app_id=name, topic_prefix=f"{name}.", events_prefix=f"{events}.", partitions=PARTITIONS, http_port=0, log_level="WARNING"
     )
-
-
-def say(text: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
 # --- the stream, produced once ---------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ sys.path.insert(0, str(ROOT))
 import msgspec  # noqa: E402
 
 from alerts.detectors import Finding, Sensitivity, counts, ratios  # noqa: E402
+from benchmarks.runs import say  # noqa: E402
 from streams.panes import DAY, HOUR, MINUTE  # noqa: E402
 
 DATA = ROOT.parent / "shared" / "data"
@@ -512,10 +513,6 @@ TABLES: dict[str, Callable[[argparse.Namespace], str]] = {
     "cost": lambda _: cost(),
 }
 OF_REAL_DATA = ("mentions", "page-views", "shop")
-
-
-def say(text: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
 def put_into_page(page: str, name: str, text: str) -> str:

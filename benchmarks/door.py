@@ -32,6 +32,7 @@ from agents import admin  # noqa: E402
 from agents.settings import Settings  # noqa: E402
 from benchmarks.bombs import ATTACKS, Good, attacker, good_traffic  # noqa: E402
 from benchmarks.commands import Command, write_keys  # noqa: E402
+from benchmarks.runs import say  # noqa: E402
 from deploy.kafka import kafka as local_kafka  # noqa: E402
 
 BATCHES: Final = (1, 100)
@@ -39,10 +40,6 @@ SENDERS: Final = {1: 24, 100: 6}
 """Connections that ask one request after the other, by size of the batch: enough that the door is never idle."""
 BODIES: Final = 40
 TICKS: Final = os.sysconf("SC_CLK_TCK")
-
-
-def say(text: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
 # --- the bare handler ------------------------------------------------------------------------------------------------

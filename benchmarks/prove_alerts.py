@@ -17,7 +17,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterator
@@ -34,10 +33,9 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path[:0] = [str(ROOT), str(HERE)]
 
-from prove_exact import say  # noqa: E402
-
 from agents import admin  # noqa: E402
 from agents.settings import Settings  # noqa: E402
+from benchmarks.runs import prove, say  # noqa: E402
 from deploy.kafka import kafka as local_kafka  # noqa: E402
 from streams.topics import partition_of  # noqa: E402
 
@@ -762,16 +760,7 @@ def main() -> int:
     parser.add_argument("--forget", action="store_true", help="control: restarted workers have forgotten their outbox; the run must fail")
     parser.add_argument("--keep", action="store_true", help="keep the folder with the broker's data and the logs")
     options = parser.parse_args()
-    directory = Path(tempfile.mkdtemp(prefix="prove-alerts-"))
-    try:
-        result = asyncio.run(Run(options, directory).run())
-    finally:
-        if options.keep:
-            say(f"kept: {directory}")
-        else:
-            shutil.rmtree(directory, ignore_errors=True)
-    print(json.dumps(result), flush=True)
-    return int(any(result[name] for name in ("missed", "duplicate_ids", "unexpected")))
+    return prove("prove-alerts", lambda directory: Run(options, directory).run(), ("missed", "duplicate_ids", "unexpected"), keep=options.keep)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ import platform
 import random
 import shutil
 import sys
-import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
@@ -34,6 +33,7 @@ from agents import admin  # noqa: E402
 from agents.settings import Settings  # noqa: E402
 from agents.tables import read_rows  # noqa: E402
 from benchmarks.commands import Command, write_keys  # noqa: E402
+from benchmarks.runs import prove, say  # noqa: E402
 from deploy.kafka import kafka as local_kafka  # noqa: E402
 from streams.topics import EVENT_TOPICS  # noqa: E402
 
@@ -45,10 +45,6 @@ ANSWER_SECONDS = 20.0
 """A sender that hears nothing for so long sends again."""
 FIGURES = ("lost", "lost_rejected", "counted_twice", "different")
 """What must be 0."""
-
-
-def say(text: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
 # --- senders ---------------------------------------------------------------------------------------------------------
@@ -291,16 +287,7 @@ def main() -> int:
     parser.add_argument("--forget", action="store_true", help="control: the spool is deleted at every kill; the run must fail")
     parser.add_argument("--keep", action="store_true", help="keep the folder with the broker's data and the logs")
     options = parser.parse_args()
-    directory = Path(tempfile.mkdtemp(prefix="prove-door-"))
-    try:
-        result = asyncio.run(Run(options, directory).run())
-    finally:
-        if options.keep:
-            say(f"kept: {directory}")
-        else:
-            shutil.rmtree(directory, ignore_errors=True)
-    print(json.dumps(result), flush=True)
-    return int(any(result[name] for name in FIGURES))
+    return prove("prove-door", lambda directory: Run(options, directory).run(), FIGURES, keep=options.keep)
 
 
 if __name__ == "__main__":

@@ -10,11 +10,9 @@ import json
 import os
 import platform
 import random
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -36,6 +34,7 @@ from oracle import DAY, HOUR, MINUTE, QUARTER, Oracle, PaneKey, Sent, Slots  # n
 
 from agents import admin  # noqa: E402
 from agents.settings import Settings  # noqa: E402
+from benchmarks.runs import prove, say  # noqa: E402
 from deploy.kafka import kafka as local_kafka  # noqa: E402
 from streams.journeys.reviews import Review  # noqa: E402
 from streams.journeys.sessions import Session  # noqa: E402
@@ -47,10 +46,6 @@ START = int(datetime(2025, 2, 28, 6, tzinfo=UTC).timestamp()) * 1000
 RUN_DAYS = 2.9
 SESSION_TIMEOUT = 5.0
 COMPACTED_OFTEN = {"segment.ms": "10000", "min.cleanable.dirty.ratio": "0.01", "max.compaction.lag.ms": "20000"}
-
-
-def say(text: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
 # --- the events ------------------------------------------------------------------------------------------------------
@@ -840,16 +835,7 @@ def main() -> int:
     parser.add_argument("--no-stamp-check", action="store_true", help="control: records before the stamp are applied again; the run must fail")
     parser.add_argument("--keep", action="store_true", help="keep the folder with the broker's data and the workers' logs")
     options = parser.parse_args()
-    directory = Path(tempfile.mkdtemp(prefix="prove-exact-"))
-    try:
-        result = asyncio.run(Run(options, directory).run())
-    finally:
-        if options.keep:
-            say(f"kept: {directory}")
-        else:
-            shutil.rmtree(directory, ignore_errors=True)
-    print(json.dumps(result), flush=True)
-    return int(any(result[name] for name in ("lost", "double", "torn", "wrong_rows", "unaccounted")))
+    return prove("prove-exact", lambda directory: Run(options, directory).run(), ("lost", "double", "torn", "wrong_rows", "unaccounted"), keep=options.keep)
 
 
 if __name__ == "__main__":
