@@ -15,10 +15,9 @@ from collector.wires.reading import (
     first_instant,
     identity,
     instant,
-    list_of,
     map_in,
     message_id,
-    parts_of,
+    parts_and_messages,
     text_of,
     value_in,
 )
@@ -39,16 +38,10 @@ CAMPAIGN = {"source": "utm_source", "medium": "utm_medium", "name": "utm_campaig
 
 def open(kind: str, headers: Mapping[str, str], _query: Mapping[str, str], body: bytes) -> Envelope | Rejected:  # noqa: A001
     """A batch, or one event."""
-    parts = parts_of(body)
-    if isinstance(parts, Rejected):
-        return parts
-    messages: tuple[bytes, ...] | Rejected = (body,)
-    if "batch" in parts:
-        messages = list_of(parts["batch"], "$.batch")
-    elif kind == "batch":
-        messages = Rejected(Reason.MISSING_FIELD, "$.batch", "The field `batch` is required: an array of events.", body)
-    if isinstance(messages, Rejected):
-        return messages
+    opened = parts_and_messages(body, "events", must_be_batch=kind == "batch")
+    if isinstance(opened, Rejected):
+        return opened
+    parts, messages = opened
     key = text_of(value_in(parts.get("api_key"))) or text_of(value_in(parts.get("token")))
     sent_at = instant(value_in(parts.get("sent_at")))
     return Envelope("posthog", kind, messages, key, instant(headers.get(SENT_HEADER)) if sent_at is None else sent_at)

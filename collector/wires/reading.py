@@ -92,6 +92,19 @@ def list_of(raw: bytes, path: str) -> tuple[bytes, ...] | Rejected:
         return broken(raw, "It must be an array of messages.", path)
 
 
+def parts_and_messages(body: bytes, what: str, *, must_be_batch: bool) -> tuple[dict[str, bytes], tuple[bytes, ...]] | Rejected:
+    """The members of a body, and its messages (called `what`): those in `batch`, else the body itself where that need not be a batch."""
+    parts = parts_of(body)
+    if isinstance(parts, Rejected):
+        return parts
+    if "batch" in parts:
+        messages = list_of(parts["batch"], "$.batch")
+        return messages if isinstance(messages, Rejected) else (parts, messages)
+    if must_be_batch:
+        return Rejected(Reason.MISSING_FIELD, "$.batch", f"The field `batch` is required: an array of {what}.", body)
+    return parts, (body,)
+
+
 def broken(raw: bytes, otherwise: str, path: str = "$") -> Rejected:
     """Why bytes cannot be read as JSON; `otherwise` when they can, and are only not what is asked for."""
     why = explain(raw) if len(raw) <= MAX_EVENT_BYTES else _explain_large(raw)

@@ -14,10 +14,9 @@ from collector.wires.reading import (
     first_instant,
     identity,
     instant,
-    list_of,
     map_in,
     message_id,
-    parts_of,
+    parts_and_messages,
     text_of,
     value_in,
 )
@@ -28,16 +27,10 @@ VERBS = {"track": "track", "page": "page", "screen": "page", "identify": "identi
 
 def open(kind: str, _headers: Mapping[str, str], _query: Mapping[str, str], body: bytes) -> Envelope | Rejected:  # noqa: A001
     """A batch, or the one message of its path."""
-    parts = parts_of(body)
-    if isinstance(parts, Rejected):
-        return parts
-    messages: tuple[bytes, ...] | Rejected = (body,)
-    if "batch" in parts:
-        messages = list_of(parts["batch"], "$.batch")
-    elif kind in ("batch", "import"):
-        messages = Rejected(Reason.MISSING_FIELD, "$.batch", "The field `batch` is required: an array of messages.", body)
-    if isinstance(messages, Rejected):
-        return messages
+    opened = parts_and_messages(body, "messages", must_be_batch=kind in ("batch", "import"))
+    if isinstance(opened, Rejected):
+        return opened
+    parts, messages = opened
     return Envelope("segment", kind, messages, text_of(value_in(parts.get("writeKey"))), instant(value_in(parts.get("sentAt"))))
 
 
