@@ -53,7 +53,7 @@ from collector.refusals import TOPIC, Origin
 from collector.routes import DEVELOPMENT, ROUTES, Route
 from collector.spool import Spool, SpoolFullError
 from collector.translation import Accepted, Context, translate
-from streams.events import Rejected
+from streams.events import Rejected, failure_headers
 from streams.flow import Message
 
 log = logging.getLogger(__name__)
@@ -429,14 +429,7 @@ def _message(outcome: Accepted | Rejected, origin: Origin, received_at: int) -> 
     """An accepted event for its topic, or a rejected one for the topic `failed`, as the workers write there."""
     if not isinstance(outcome, Rejected):
         return Message(outcome.topic, outcome.key, outcome.value)
-    headers = (
-        ("engage-reason", outcome.reason.encode()),
-        ("engage-path", outcome.path.encode("utf-8", "replace")),
-        ("engage-detail", outcome.detail.encode("utf-8", "replace")),
-        ("engage-topic", TOPIC.encode()),
-        ("engage-timestamp", b"%d" % received_at),
-        *origin.headers,
-    )
+    headers = (*failure_headers(outcome, TOPIC), ("engage-timestamp", b"%d" % received_at), *origin.headers)
     return Message("failed", f"{origin.site}/".encode(), outcome.raw[:FAILED_BYTES], headers)
 
 

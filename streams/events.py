@@ -57,6 +57,16 @@ class Rejected(NamedTuple):
     raw: bytes = b""
 
 
+def failure_headers(rejected: Rejected, topic: str) -> tuple[tuple[str, bytes], ...]:
+    """The first headers of a record on the topic `failed`: why, and on which topic (short name) the event came."""
+    return (
+        ("engage-reason", rejected.reason.encode()),
+        ("engage-path", rejected.path.encode("utf-8", "replace")),
+        ("engage-detail", rejected.detail.encode("utf-8", "replace")),
+        ("engage-topic", topic.encode()),
+    )
+
+
 class _FormatError(ValueError):
     """A broken rule on its way to becoming a `Rejected`; msgspec passes it on as the cause of its own error."""
 

@@ -199,10 +199,7 @@ class Intake:
         """Count a failed event and keep it with its reason and its original bytes, key and headers."""
         add(self.counts[topic], f"failed.{rejected.reason}")
         headers = (
-            ("engage-reason", rejected.reason.encode()),
-            ("engage-path", rejected.path.encode("utf-8", "replace")),
-            ("engage-detail", rejected.detail.encode("utf-8", "replace")),
-            ("engage-topic", topic.encode()),
+            *e.failure_headers(rejected, topic),
             ("engage-partition", b"%d" % self.partition),
             ("engage-offset", b"%d" % record.offset),
             ("engage-timestamp", b"%d" % record.timestamp),

@@ -455,12 +455,15 @@ def _whole(book: SiteBook, family: Family, size: Pane, grouping: tuple[str, ...]
     return _series(book, family, size, (), ()) if grouping == family.groupings[0] else None
 
 
+def _said(reading: Reading) -> tuple[Any, ...]:
+    return reading.value, reading.n, reading.state, reading.alert_state
+
+
 def _is_news(book: SiteBook, reading: Reading) -> bool:
     """Whether a reading differs from the last one published of its series and window."""
     key = (reading.kpi, tuple(reading.dimensions), tuple(reading.dimensions.values()), reading.length)
     last = book.published.get(key)
-    same = last is not None and (last.value, last.n, last.state, last.alert_state) == (reading.value, reading.n, reading.state, reading.alert_state)
-    if same and last is not None and (not reading.n or last.window == reading.window):
+    if last is not None and _said(last) == _said(reading) and (not reading.n or last.window == reading.window):
         return False
     book.published[key] = reading
     return last is not None or bool(reading.n) or book.taken_over
