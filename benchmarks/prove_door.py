@@ -41,6 +41,8 @@ PARTITIONS = 4
 SENDERS = 12
 IN_FLIGHT = 3
 """Requests that wait for their answer when the collector is killed, at least."""
+KEPT = 50
+"""Messages that were acknowledged while Kafka is away before a kill, at least."""
 ANSWER_SECONDS = 20.0
 """A sender that hears nothing for so long sends again."""
 FIGURES = ("lost", "lost_rejected", "counted_twice", "different")
@@ -191,6 +193,8 @@ class Run:
         for left in range(kills, 0, -1):
             span = 1.5 if until is None else max(0.1, (until - time.monotonic()) / left - 2.0)
             await asyncio.sleep(self.random.uniform(0.05, 1.0) * span)
+            if until is not None and time.monotonic() < until:
+                await self.until_spool_holds_something(senders)
             while senders.in_flight < IN_FLIGHT:  # noqa: ASYNC110 (these milliseconds are what it is about)
                 await asyncio.sleep(0)
             await asyncio.sleep(self.random.uniform(0.0, 0.005))
@@ -203,6 +207,14 @@ class Run:
                 shutil.rmtree(settings.collector_spool, ignore_errors=True)
             await self.start_collector(settings)
         say(f"{self.kills} kills")
+
+    async def until_spool_holds_something(self, senders: Senders) -> None:
+        """Something acknowledged, so that a kill of a collector that forgets it loses it."""
+        while not await self.metric(senders.url, "engagement_collector_spool_events"):
+            await asyncio.sleep(0.05)
+        held = len(senders.acknowledged) + KEPT
+        while len(senders.acknowledged) < held:
+            await asyncio.sleep(0.05)
 
     async def metric(self, url: str, name: str) -> float:
         async with aiohttp.ClientSession() as session, session.get(f"{url}/metrics") as answer:

@@ -146,6 +146,7 @@ async def test_it_ends_in_time_although_kafka_hangs(start: Start, fresh: Setting
         assert broker._child is not None
         collector = start(broker.settings(fresh))
         url = await collector.url()
+        await until_ready(url)
         async with aiohttp.ClientSession() as session:
             async with session.post(f"{url}/v1/batch", json={"batch": [page(0)]}, headers=collector.headers) as answer:
                 assert answer.status == 200
