@@ -39,7 +39,7 @@ MAX_CHANGED_BYTES = MAX_FLUSH_BYTES // 2
 MAX_UNFLUSHED_RECORDS = 50_000
 BACKLOG_RECORDS = 20_000
 """Further behind than this, flushes wait up to `BACKLOG_FLUSH_SECONDS`, so that rows changed many times are written once."""
-BACKLOG_FLUSH_SECONDS = 1.0
+BACKLOG_FLUSH_SECONDS = 3.0
 HAND_OVER_SECONDS = 5.0
 """How long a partition that is being revoked may take to flush; then it is dropped, and its next owner replays the log."""
 

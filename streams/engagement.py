@@ -137,9 +137,11 @@ class Series:
 
     def open(self, pane: int) -> Cell:
         """The difference of a pane that has none yet."""
+        table = self.table
         if not self.fresh:
-            self.table.changed.append(self)
-        cell = self.fresh[pane] = self.table.family.empty()
+            table.changed.append(self)
+        table.opened += 1
+        cell = self.fresh[pane] = table.family.empty()
         return cell
 
     def key(self, pane: int) -> bytes:
@@ -161,6 +163,8 @@ class Table:
         """Values of the grouping's labels, from site and all labels of the fact."""
         self.series: dict[tuple[str, Labels], Series] = {}
         self.changed: list[Series] = []
+        self.opened = 0
+        """Panes that gained something since the last flush."""
         self.horizon = 0
         """Panes that end at or before this have been dropped."""
 
@@ -283,7 +287,7 @@ class PaneRows:
                 found.setdefault(series, {})[pane] = row
         self._unpublished = []
         for table in self.tables.values():
-            changed, table.changed = table.changed, []
+            changed, table.changed, table.opened = table.changed, [], 0
             add, oldest = table.family.add, table.horizon - table.size
             for series in changed:
                 fresh, series.fresh = series.fresh, {}
@@ -324,7 +328,7 @@ class PaneRows:
 
     def changed(self) -> int:
         """Rows the next flush will write, days not counted."""
-        return sum(len(series.fresh) for table in self.tables.values() for series in table.changed)
+        return sum(table.opened for table in self.tables.values())
 
     def has_changes(self) -> bool:
         return bool(self._unpublished) or any(table.changed for table in self.tables.values())

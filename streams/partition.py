@@ -170,6 +170,10 @@ def _portions(changed: list[PartialSeries]) -> Iterator[list[PartialSeries]]:
     some: list[PartialSeries] = []
     room = ROWS_PER_PARTIAL
     for series in changed:
+        if len(series.panes) < room:
+            some.append(series)
+            room -= len(series.panes)
+            continue
         panes = list(series.panes.items())
         while panes:
             some.append(series._replace(panes=dict(panes[:room])))

@@ -140,6 +140,8 @@ class SiteBook:
     def __init__(self, name: str) -> None:
         self.name = name
         self.series: dict[tuple[str, int, tuple[str, ...], tuple[str, ...]], Series] = {}
+        self.places: dict[tuple[str, int, str, tuple[str, ...]], tuple[Series, Series | None]] = {}
+        """As partials name a series: the series, and the total over all labels where it is summed from this grouping."""
         self.watermarks: dict[int, int] = {}
         self.newest = 0
         """Minute of the site's newest website event: that of the latest presence."""
@@ -217,11 +219,16 @@ class Rollups:
         if book is None:
             book = self.books[site] = SiteBook(site)
         for fact, size, grouping, labels, panes in partial.series:
-            family = FAMILY_BY_NAME.get(fact)
-            if family is None:
-                self._merge_grams(book, partial, fact, labels, panes)
-            else:
-                self._merge_series(book, family, Pane(size), tuple(grouping.split(",")), labels, partial.partition, partial.seq, panes)
+            place = book.places.get((fact, size, grouping, labels))
+            if place is None:
+                family = FAMILY_BY_NAME.get(fact)
+                if family is None:
+                    self._merge_grams(book, partial, fact, labels, panes)
+                    continue
+                names = tuple(grouping.split(","))
+                place = _series(book, family, Pane(size), names, labels), _whole(book, family, Pane(size), names)
+                book.places[fact, size, grouping, labels] = place
+            self._merge_series(book, *place, partial.partition, partial.seq, panes)
         book.stale = True
         if partial.watermark > book.watermarks.get(partial.partition, -1):
             book.watermarks[partial.partition] = partial.watermark
@@ -236,11 +243,9 @@ class Rollups:
                 book.themes.merge(partial.partition, partial.seq, pane, counts, said, samples)
             self.changed_themes.add(book.name)
 
-    def _merge_series(
-        self, book: SiteBook, family: Family, size: Pane, grouping: tuple[str, ...], labels: tuple[str, ...], partition: int, seq: int, panes: dict[int, Cell]
-    ) -> None:
-        series, whole = _series(book, family, size, grouping, labels), _whole(book, family, size, grouping)
-        oldest = book.watermark - KEPT[size] - size
+    def _merge_series(self, book: SiteBook, series: Series, whole: Series | None, partition: int, seq: int, panes: dict[int, Cell]) -> None:
+        family = series.family
+        oldest = book.watermark - KEPT[series.size] - series.size
         for pane, cell in panes.items():
             if pane < oldest:
                 continue
@@ -397,6 +402,7 @@ class Rollups:
                     self.changed.discard((series, pane))
             if not series.panes:
                 del book.series[name]
+                book.places.clear()
                 for stale in [key for key in book.published if key[1] == series.grouping and key[2] == series.labels and FAMILY_OF[key[0]] is series.family]:
                     del book.published[stale]
 
