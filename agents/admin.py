@@ -90,6 +90,12 @@ async def check_topics(settings: Settings) -> list[Finding]:
     return findings
 
 
+async def require_topics(settings: Settings) -> None:
+    """Raises RefusedError for topics that no worker would start on, UnreachableError when nothing answers."""
+    if fatal := [finding for finding in await check_topics(settings) if finding.fatal]:
+        raise RefusedError(str(fatal[0]))
+
+
 async def reach(settings: Settings) -> None:
     """Connect and log in once, at the first address that answers. Raises UnreachableError or RefusedError, saying why."""
     connection = settings.client_kwargs()

@@ -7,7 +7,6 @@ import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Iterator, Mapping
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient
@@ -15,11 +14,12 @@ from aiokafka.errors import KafkaError, for_code
 
 from agents import admin
 from agents.alerting import rule_paths
+from agents.files import read_sites
 from agents.settings import PREFIX, TLS, Settings, SettingsError
 from agents.tail import open_log, partition_counts
 from alerts.rules import RulesError, read_rules
 from streams.panes import AHEAD_OF_RECEIPT
-from streams.sites import SitesError, load_sites
+from streams.sites import SitesError
 from streams.topics import EVENT_TOPICS
 
 Status = Literal["ok", "warn", "fail"]
@@ -136,8 +136,8 @@ def check_sites(settings: Settings) -> Check:
     if settings.sites is None:
         return Check("sites", "ok", f"{PREFIX}SITES is not set: every site is taken, with defaults")
     try:
-        sites = load_sites(Path(settings.sites).read_text(encoding="utf-8"), settings.sites)
-    except (SitesError, OSError, UnicodeDecodeError) as error:
+        sites = read_sites(settings)
+    except SitesError as error:
         return Check("sites", "fail", str(error), "Correct the file; docs/sites.md describes it.", fatal=True)
     return Check("sites", "ok", f"{settings.sites}: {', '.join(sites.named) or 'defaults for every site'}")
 

@@ -53,14 +53,14 @@ class EngineCollector(Collector):
             for topic in self._topics:
                 lag.add_metric((topic, str(owned.partition)), owned.lag(topic))
         yield lag
-        applied = CounterMetricFamily("engagement_records_applied", "Records applied to the state, by topic.", labels=("topic",))
-        for topic, count in counters.applied.items():
-            applied.add_metric((topic,), count)
-        yield applied
-        published = CounterMetricFamily("engagement_messages_published", "Messages published, by topic.", labels=("topic",))
-        for topic, count in self._published.items():
-            published.add_metric((topic,), count)
-        yield published
+        for name, text, counts in (
+            ("records_applied", "Records applied to the state, by topic.", counters.applied),
+            ("messages_published", "Messages published, by topic.", self._published),
+        ):
+            by_topic = CounterMetricFamily(f"engagement_{name}", text, labels=("topic",))
+            for topic, count in counts.items():
+                by_topic.add_metric((topic,), count)
+            yield by_topic
         lost = CounterMetricFamily("engagement_lost_offsets", "Offsets that retention deleted before they were read.", labels=("topic", "partition"))
         for (topic, partition), count in counters.lost.items():
             lost.add_metric((topic, str(partition)), count)

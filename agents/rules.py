@@ -148,7 +148,8 @@ class Replayed(NamedTuple):
     def fields(self) -> dict[str, Any]:
         rules = [
             {
-                "rule": rule.name, "severity": rule.severity, "fired": len(of := self.of(rule)), "per_week": round(len(of) / self.weeks, 2),
+                "rule": rule.name, "severity": rule.severity, "fired": len(of := self.of(rule)),
+                "escalated": sum(incident.escalated is not None for incident in of), "per_week": round(len(of) / self.weeks, 2),
                 "firing_seconds": sum(incident.lasted(self.end) for incident in of) / SECOND, "alerts": [incident.fields(self.end) for incident in of],
             }
             for rule in self.rules
@@ -323,6 +324,8 @@ def incident_lines(incident: Incident, until: int) -> Iterator[str]:
     figures = f"{kpi.name} {in_unit(kpi, alert.value)}, usual {in_unit(kpi, alert.usual)}, n {alert.n:,}"
     yield f"  {instant(alert.started)}  for {lasted}  {printable(what)}  {figures}  ({alert.threshold})"
     yield from (click.style(f"    {printable(alert.annotations[name])}", dim=True) for name in ("summary", "why") if name in alert.annotations)
+    if (risen := incident.escalated) is not None and risen.escalated is not None:
+        yield f"    {risen.severity} from {instant(risen.escalated)} on: {in_unit(kpi, risen.value)}, usual {in_unit(kpi, risen.usual)}"
     condition, found = incident.rule.condition, columns(incident.points)
     line = condition.limit if isinstance(condition, Threshold) else alert.usual
     rows = chart([value for _, value in found], line, from_zero=kpi.unit not in ("stars", "score"))
@@ -347,7 +350,9 @@ def _table(found: Replayed) -> Iterator[str]:
     for rule in found.rules:
         of = found.of(rule)
         stood = duration_name(sum(incident.lasted(found.end) for incident in of) // MINUTE * MINUTE) if of else "–"
-        rows.append((rule.name, rule.severity, str(len(of)), f"{len(of) / found.weeks:.1f}" if of else "–", stood))
+        risen = sum(incident.escalated is not None for incident in of)
+        severity = f"{rule.severity}, {risen} {rule.escalate}" if risen else rule.severity
+        rows.append((rule.name, severity, str(len(of)), f"{len(of) / found.weeks:.1f}" if of else "–", stood))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for number, row in enumerate(rows):
         cells = [cell.ljust(width) if place < 2 else cell.rjust(width) for place, (cell, width) in enumerate(zip(row, widths, strict=True))]

@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.live import Live
 
 from agents import replay
+from agents.admin import RefusedError
 from agents.brokers import BrokerError, EmbeddedBroker
 from agents.settings import PREFIX, SETTINGS, Settings
 from agents.simulate import SimulateError, simulate
@@ -282,7 +283,7 @@ class _Run:
         try:
             await work
         except Exception as error:
-            known = isinstance(error, RunError | KafkaError | replay.ReplayError | SimulateError)
+            known = isinstance(error, RunError | KafkaError | RefusedError | replay.ReplayError | SimulateError)
             self.failure = self.failure or (RunError(str(error)) if known else error)
             self.stop.set()
 

@@ -1,18 +1,15 @@
 """`engage send`: own events to their topics, judged as a worker will judge them before anything leaves."""
 
 import asyncio
-import gzip
 import json
 import threading
 import time
 import uuid
-import zlib
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import click
 import msgspec
@@ -20,19 +17,18 @@ from aiokafka.errors import KafkaError
 
 from agents.admin import RefusedError
 from agents.publishing import FlushFailedError, Publisher
-from agents.replay import MAX_LINE_BYTES, STDIN
+from agents.replay import MAX_LINE_BYTES, Numbered, ReplayError
 from agents.settings import Settings
-from agents.tail import need_topic, partition_counts
+from agents.tail import need_topic, partition_counts, printable
 from streams import events as e
 from streams.flow import Message
 from streams.replay import Router
 
-BLOCK_BYTES = 1 << 18
 KEPT_FAULTS = 100
 """Faults that are named; the others are counted."""
 
-Numbered = tuple[int, bytes]
-"""A line and its number in the file, from 1."""
+NAMED_FAULTS = 20
+"""Of those, lines that the summary names."""
 
 
 class Fault(NamedTuple):
@@ -60,59 +56,6 @@ class Sent:
             "lines": self.lines, "sent": self.topics.total(), "topics": dict(self.topics), "refused": dict(self.refused),
             "faults": [fault._asdict() for fault in self.faults],
         }  # fmt: skip
-
-
-# --- lines -----------------------------------------------------------------------------------------------------------
-
-
-class Input:
-    """The lines of a file (`.gz` is unpacked, `-` is standard input), in blocks as they come: what is piped in is not held back."""
-
-    def __init__(self, file: str) -> None:
-        self.file = file
-        self._raw: BinaryIO | None = None
-
-    @property
-    def share(self) -> float | None:
-        """How much has been read; None where nobody knows."""
-        raw = self._raw  # another thread reads, and closes it
-        if raw is None or self.file == STDIN or not (size := Path(self.file).stat().st_size):
-            return None
-        try:
-            return min(1.0, raw.tell() / size)
-        except ValueError:
-            return 1.0
-
-    def blocks(self) -> Iterator[list[Numbered]]:
-        """Raises RefusedError for a file that cannot be read to its end."""
-        if self.file == STDIN:
-            yield from _blocks(click.get_binary_stream("stdin"))
-            return
-        try:
-            with Path(self.file).open("rb") as self._raw, _unpacked(self.file, self._raw) as stream:
-                yield from _blocks(stream)
-        except (OSError, EOFError, zlib.error) as error:
-            raise RefusedError(f"{self.file} cannot be read to its end: {error}.") from None
-        finally:
-            self._raw = None
-
-
-def _unpacked(file: str, raw: BinaryIO) -> AbstractContextManager[Any]:
-    return gzip.open(raw) if file.endswith(".gz") else nullcontext(raw)
-
-
-def _blocks(stream: Any) -> Iterator[list[Numbered]]:
-    rest, number = b"", 1
-    while data := stream.read1(BLOCK_BYTES):
-        *lines, rest = (rest + data).split(b"\n")
-        yield _clean(enumerate(lines, number))
-        number += len(lines)
-    yield _clean([(number, rest)])
-
-
-def _clean(lines: Iterable[Numbered]) -> list[Numbered]:
-    """Without line ends and blank lines."""
-    return [(number, text) for number, line in lines if (text := line.rstrip(b"\r")).strip()]
 
 
 # --- one event -------------------------------------------------------------------------------------------------------
@@ -200,7 +143,7 @@ async def _beside(blocks: Iterable[list[Numbered]]) -> AsyncIterator[list[Number
             try:
                 for lines in blocks:
                     put(lines)
-            except (RefusedError, OSError) as error:
+            except (ReplayError, OSError) as error:
                 put(error)
             put(None)
 
@@ -213,7 +156,7 @@ async def _beside(blocks: Iterable[list[Numbered]]) -> AsyncIterator[list[Number
 
 
 async def send(settings: Settings, blocks: Iterable[list[Numbered]], on_progress: Callable[[Sent], None], *, unchecked: bool) -> Sent:
-    """Send each block and wait until all copies have it. Raises UnreachableError or RefusedError."""
+    """Send each block and wait until all copies have it. Raises UnreachableError, RefusedError, or ReplayError from the blocks."""
     counts = await partition_counts(settings)
     sent, router = Sent(), Router(1)
     async with open_publisher(settings) as publisher:
@@ -241,3 +184,16 @@ async def open_publisher(settings: Settings) -> AsyncIterator[Publisher]:
         raise RefusedError(f"Kafka does not let {who} write: {error!r}. Grant Write on the event topics, see docs/brokers.md.") from None
     finally:
         await publisher.stop()
+
+
+def summary(sent: Sent, settings: Settings, *, numbered: bool, verb: str, unchecked: bool) -> Iterator[str]:
+    """The first faults, then one sentence on all."""
+    for fault in sent.faults[:NAMED_FAULTS]:
+        where = f"line {fault.line}: " if numbered else ""
+        yield f"{where}{click.style(fault.reason, fg='red')} {printable(fault.path)}: {printable(fault.detail)}"
+    if (more := sent.refused.total() - NAMED_FAULTS) > 0:
+        reasons = ", ".join(f"{number} {reason}" for reason, number in sent.refused.most_common())
+        yield f"… and {more} more; in all {reasons}"
+    topics = ", ".join(f"{number} to {settings.topic(topic)}" for topic, number in sorted(sent.topics.items()))
+    no_events = f"; {sent.refused.total()} no events{' (sent all the same)' if unchecked else ''}" if sent.refused else ""
+    yield f"{sent.topics.total()} of {sent.lines} {verb}{f' ({topics})' if topics else ''}{no_events}."

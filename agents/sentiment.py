@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TextIO
 
-import click
 import msgspec
 
 from streams.sentiment import Sentiment, cap, understand
@@ -25,15 +24,6 @@ class Explained(NamedTuple):
     judged: Sentiment
     matches: list[tuple[str, str, str]]
     """Category, its role, the words found."""
-
-
-class ExplainOrCommand(click.Group):
-    """`engage sentiment TEXT` explains the text, unless it is the name of a command."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
-            args = ["explain", *args]  # options may come before the text
-        return super().parse_args(ctx, args)
 
 
 def explain(text: str, site: Site, language: str | None = None, *, review: bool = False) -> Explained:
@@ -192,6 +182,6 @@ def refit_text(site: str, fitted: Refit) -> str:
 
 
 __all__ = [
-    "CalibrationError", "ExplainOrCommand", "Explained", "LabelsError", "Refit", "as_json", "as_text", "explain", "label_texts", "read_labels", "read_texts",
+    "CalibrationError", "Explained", "LabelsError", "Refit", "as_json", "as_text", "explain", "label_texts", "read_labels", "read_texts",
     "refit", "refit_json", "refit_text",
 ]  # fmt: skip

@@ -210,10 +210,10 @@ class Run:
 
     async def until_spool_holds_something(self, senders: Senders) -> None:
         """Something acknowledged, so that a kill of a collector that forgets it loses it."""
-        while not await self.metric(senders.url, "engagement_collector_spool_events"):
+        while not await self.metric(senders.url, "engagement_collector_spool_events"):  # noqa: ASYNC110 (of another process)
             await asyncio.sleep(0.05)
         held = len(senders.acknowledged) + KEPT
-        while len(senders.acknowledged) < held:
+        while len(senders.acknowledged) < held:  # noqa: ASYNC110 (as above, its answers)
             await asyncio.sleep(0.05)
 
     async def metric(self, url: str, name: str) -> float:

@@ -20,6 +20,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, KafkaTimeoutError, UnknownTopicOrPartitionError
 
+from collector.limits import EVENT_ROOM
 from collector.spool import Spool, SpoolFullError
 from streams.flow import Message
 from streams.topics import EVENT_TOPICS, partition_of
@@ -169,8 +170,8 @@ class Delivery:
 
     @property
     def can_take(self) -> bool:
-        """Whether the promise can be kept for a next request."""
-        return self.is_direct or self.spool.used < self.spool.limit
+        """Whether the promise can be kept for a next event, however large."""
+        return self.is_direct or self.spool.room >= EVENT_ROOM
 
     async def start(self) -> None:
         """Begin; whether Kafka is there is not waited for."""

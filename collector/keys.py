@@ -17,9 +17,9 @@ import msgspec
 import yaml
 from msgspec import Meta
 
+from streams import strict_yaml
 from streams.sites import SITE_NAME
 
-MAX_FILE_BYTES: Final = 1 << 20
 WRITE, SERVER = "wk_", "sk_"
 RATES: Final = {"write": 100.0, "server": 10_000.0}
 """Events per second where the keys file says nothing; ten seconds' worth may come at once."""
@@ -100,11 +100,9 @@ def digest(text: str) -> str:
 def load_keys(text: str, name: str = "keys file") -> Keys:
     """Read a keys file (YAML: `keys:` and a list); raises KeysError with what to change."""
     try:
-        if len(text) > MAX_FILE_BYTES:
-            raise ValueError(f"it has more than {MAX_FILE_BYTES:,} characters")
-        content = yaml.safe_load(text)
+        content = strict_yaml.load(text)
         entries = msgspec.convert({} if content is None else content, _KeysFile).keys or ()
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except ValueError as error:
         raise KeysError(f"{name}: {error}. It holds `keys:` and a list; `engage keys create` writes its entries.") from None
     keys = [_key(entry, f"{name}: key {number}") for number, entry in enumerate(entries, 1)]
     for what, values in (("name", [key.name for key in keys]), ("key", [key.key for key in keys if key.key is not None])):

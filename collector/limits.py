@@ -6,7 +6,7 @@ from collections import OrderedDict
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Final, NamedTuple
 
-from streams.events import MAX_DEPTH
+from streams.events import MAX_DEPTH, MAX_EVENT_BYTES
 
 BODY_BYTES: Final = 512 << 10
 """Of a body as it is sent. SDKs send up to 500 kB."""
@@ -19,6 +19,8 @@ HEAVY: Final = 10
 """From this weight on a body of an untrusted sender is parsed only within the budget of all of them."""
 EVENTS: Final = 500
 """Events in one request."""
+EVENT_ROOM: Final = MAX_EVENT_BYTES + 1_024
+"""Bytes of the spool that the largest event takes: its value, its key (at most 579), the name of its topic, the row."""
 HEADER_SECONDS: Final = 5.0
 BODY_SECONDS: Final = 10.0
 IDLE_SECONDS: Final = 15.0

@@ -113,7 +113,7 @@ _ANSWERS: Final[dict[str, tuple[str, Any, tuple[int, ...]]]] = {
     "settings": ("What the browser SDK of Segment loads first.", _OBJECT, (404, 429)),
     "flags": ("PostHog's feature flags: there are none.", _OBJECT, ()),
     "healthz": ("Whether the process answers.", None, ()),
-    "readyz": ("Whether the next request can be taken; 503 where not.", None, (404, 503)),
+    "readyz": ("Whether a next event can be kept, however large, by Kafka or in the spool; 503 where not.", None, (404, 503)),
     "metrics": ("For Prometheus.", None, (404,)),
     "openapi": ("This document.", _OBJECT, ()),
     "debug": ("In development mode: `all` counts, `good` and `bad` show the last events.", {"type": ["object", "array"]}, (404,)),

@@ -45,7 +45,7 @@ _decode = msgspec.msgpack.Decoder(list[Message]).decode
 
 
 class Spool:
-    """Not thread-safe: all calls from one thread at a time. `used`, `rows` and `events` may be read from anywhere."""
+    """Not thread-safe: all calls from one thread at a time. `used`, `room`, `rows` and `events` may be read from anywhere."""
 
     def __init__(self, directory: Path, limit: int) -> None:
         self.limit = limit
@@ -79,11 +79,16 @@ class Spool:
         self.rows, self.events, size = execute(_SIZE).fetchone()
         self.used: int = size + self.rows * ROW_BYTES
 
+    @property
+    def room(self) -> int:
+        """Bytes that may still be kept, rows included."""
+        return self.limit - self.used
+
     def append(self, groups: Iterable[Sequence[Message]]) -> None:
         """Keep what some requests brought, all in one commit; on return it is on the disk. Raises SpoolFullError, and then nothing was kept."""
         rows = [(len(group), _encode(group)) for group in groups]
         size = sum(len(content) + ROW_BYTES for _, content in rows)
-        if self.used + size > self.limit:
+        if size > self.room:
             raise SpoolFullError(f"{self.used:,} of {self.limit:,} bytes are used")
         try:
             with self._transaction():

@@ -66,7 +66,8 @@ def test_every_option_is_documented_and_explained(path: tuple[str, ...]) -> None
 
 
 def test_starting_the_command_imports_no_more_than_it_must() -> None:
-    program = "import sys, agents.__main__; print([name for name in ('faust', 'uvloop', 'aiohttp', 'confluent_kafka', 'agents.tail') if name in sys.modules])"
+    slow = ("faust", "aiokafka", "uvloop", "aiohttp", "confluent_kafka", "rich", "streams.sites", "agents.tail")
+    program = f"import sys, agents.__main__; print([name for name in {slow} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], cwd=DOCUMENT.parents[1], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 
@@ -100,8 +101,27 @@ def test_a_bad_sites_file_is_a_sentence(tmp_path: Path) -> None:
     result = engage("worker", ENGAGE_SITES=str(file))
     assert result.exit_code == 2
     assert "site shop: time_zone 'Europe/Atlantis' is not known" in result.output
+
+
+@pytest.mark.parametrize(
+    ("command", "variable"),
+    [
+        (("worker",), "ENGAGE_SITES"),
+        (("replay", "--broker", "none", __file__), "ENGAGE_SITES"),
+        (("sentiment", "Great, another delay"), "ENGAGE_SITES"),
+        (("doctor",), "ENGAGE_SITES"),
+        (("collector",), "ENGAGE_COLLECTOR_KEYS"),
+        (("collector",), "ENGAGE_COLLECTOR_PLAN"),
+        (("failed", "replay", "--reason", "bad_time"), "ENGAGE_COLLECTOR_PLAN"),
+    ],
+    ids=str,
+)
+def test_a_file_that_cannot_be_read_is_a_sentence_with_its_name(command: tuple[str, ...], variable: str, tmp_path: Path) -> None:
+    file = tmp_path / "file.yml"
     file.write_bytes(b"\xff\xfe")
-    assert engage("worker", ENGAGE_SITES=str(file)).exit_code == 2
+    result = engage(*command, **{"ENGAGE_COLLECTOR_DEVELOPMENT": "on", "ENGAGE_BROKER": "127.0.0.1:1", variable: str(file)})
+    assert result.exit_code == 2
+    assert f"{file}: 'utf-8' codec can't decode byte 0xff" in result.output
 
 
 @pytest.mark.parametrize("command", ["check", "create"])

@@ -15,7 +15,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from agents.__main__ import cli
-from agents.send import BLOCK_BYTES, KEPT_FAULTS, Input, compose
+from agents.replay import BLOCK_BYTES, Lines
+from agents.send import KEPT_FAULTS, compose
 from agents.settings import PREFIX, Settings
 from agents.tail import Wanted, event_line, follow
 from streams import events as e
@@ -171,7 +172,7 @@ def test_lines_are_numbered_over_blocks_and_blank_lines(tmp_path: Path) -> None:
     file = tmp_path / "lines"
     lines = [b"%07d" % number if number % 3 else b"" for number in range(1, 2 * BLOCK_BYTES // 8)]
     file.write_bytes(b"\n".join(lines))
-    source = Input(str(file))
+    source = Lines([str(file)])
     shares = []
     read = []
     for block in source.blocks():
@@ -186,9 +187,9 @@ def test_lines_are_numbered_over_blocks_and_blank_lines(tmp_path: Path) -> None:
 def test_a_broken_archive_is_a_sentence(embedded_topics: Settings, tmp_path: Path) -> None:
     file = tmp_path / "events.jsonl.gz"
     file.write_bytes(gzip.compress(os.urandom(100_000))[:-50_000])
-    done = engage(embedded_topics, "send", str(file))
-    assert done.exit_code == 2
-    assert "cannot be read to its end" in done.stderr
+    for options in ([], ["--dry-run"]):
+        done = engage(embedded_topics, "send", *options, str(file))
+        assert (done.exit_code, done.stderr.startswith(f"Error: {file} cannot be read to its end")) == (2, True)
 
 
 def test_what_is_piped_in_is_sent_as_it_comes(embedded_topics: Settings) -> None:
@@ -206,4 +207,4 @@ def test_what_is_piped_in_is_sent_as_it_comes(embedded_topics: Settings) -> None
 
 
 def test_input_that_is_not_a_file_has_no_share() -> None:
-    assert Input("-").share is None
+    assert Lines(["-"]).share is None

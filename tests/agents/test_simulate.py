@@ -11,8 +11,10 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from click.testing import CliRunner
 from msgspec.structs import replace
 
+from agents.admin import RefusedError
+from agents.commands.simulate import simulate as command
 from agents.settings import Settings
-from agents.simulate import AT_ONCE, MOST_BEHIND, SimulateError, simulate, simulate_command
+from agents.simulate import AT_ONCE, MOST_BEHIND, simulate
 from simulator.shop import Shop
 from simulator.visitors import HOUR
 from streams.intake import RECEIPT_HEADER
@@ -55,7 +57,8 @@ async def test_what_was_sent_is_there(embedded_topics: Settings) -> None:
     assert Counter((record.key, record.value) for record in records) == expected
     receipts = [dict(record.headers).get(RECEIPT_HEADER) for record in records]
     past = [int(receipt) for receipt in receipts if receipt is not None]
-    assert live - 3 * HOUR <= min(past) < max(past) < live + 1_500, "the past, and what a slow machine was late with"
+    assert live - 3 * HOUR <= min(past) < live
+    assert max(past) <= now(), "also what a slow machine was late with"
     assert 0 < receipts.count(None) < len(receipts) / 2
     assert all(record.timestamp >= live for record, receipt in zip(records, receipts, strict=True) if receipt is None)
 
@@ -79,7 +82,7 @@ async def test_it_waits_for_a_worker_that_is_behind(embedded_topics: Settings) -
 
 
 async def test_topics_that_are_missing_are_named(embedded_topics: Settings) -> None:
-    with pytest.raises(SimulateError, match="engage topics create"):
+    with pytest.raises(RefusedError, match=r"exists. Run `engage topics create`\.$"):
         await simulate(replace(embedded_topics, topic_prefix="elsewhere."), Shop(1, now()), stop=asyncio.Event())
 
 
@@ -90,7 +93,7 @@ def test_the_command_says_what_it_sent(embedded_topics: Settings) -> None:
         "ENGAGE_PARTITIONS": str(embedded_topics.partitions),
     }
     arguments = ["--history", "1h", "--duration", "1500ms", "--rate", "100", "--sites", "shop", "--incident", "bot_wave@0+1s*5"]
-    result = CliRunner().invoke(simulate_command, arguments, env=environment)
+    result = CliRunner().invoke(command, arguments, env=environment)
     assert result.exit_code == 0, result.output
     tally = json.loads(result.stdout.splitlines()[-1])
     assert tally["received"] == sum(tally[verdict] for verdict in ("applied", "late", "duplicate", "bot", "failed", "refused"))
@@ -100,7 +103,7 @@ def test_the_command_says_what_it_sent(embedded_topics: Settings) -> None:
 
 
 def test_a_broker_that_is_not_there_is_a_sentence() -> None:
-    result = CliRunner().invoke(simulate_command, [], env={"ENGAGE_BROKER": "127.0.0.1:1"})
+    result = CliRunner().invoke(command, [], env={"ENGAGE_BROKER": "127.0.0.1:1"})
     assert result.exit_code == 2
     assert result.stderr.startswith("engage simulate: no Kafka answers")
     assert not result.stdout
@@ -116,6 +119,6 @@ def test_a_broker_that_is_not_there_is_a_sentence() -> None:
     ],
 )
 def test_wrong_usage_is_a_sentence(arguments: list[str], complaint: str) -> None:
-    result = CliRunner().invoke(simulate_command, arguments)
+    result = CliRunner().invoke(command, arguments)
     assert result.exit_code == 2
     assert complaint in result.stderr

@@ -19,7 +19,9 @@ from agents import admin
 from agents.brokers import EmbeddedBroker
 from agents.settings import Settings
 from collector.delivery import RETRY_SECONDS, TOPICS, Delivery
+from collector.limits import EVENT_ROOM
 from collector.spool import Spool, SpoolFullError
+from streams.events import MAX_EVENT_BYTES
 from streams.flow import Message
 from streams.topics import partition_of
 from tests.collector.served import on_topic, until
@@ -103,11 +105,26 @@ async def test_a_disk_that_lets_nothing_be_deleted_makes_no_repeats(embedded_top
 async def test_a_full_spool_is_said_and_nothing_of_the_request_is_kept(fresh: Settings, tmp_path: Path):
     async with opened(replace(fresh, broker="127.0.0.1:1"), tmp_path, limit=3_000) as delivery:
         await delivery.take(messages(0, 30))
-        assert delivery.can_take
         with pytest.raises(SpoolFullError):
             await delivery.take(messages(30, 100))
         assert delivery.spool.events == 30
         await delivery.take(messages(30, 10))
+
+
+async def test_it_can_take_as_long_as_the_largest_event_fits(fresh: Settings, tmp_path: Path):
+    largest = Message("customers", b"s" * 64 + b"/c:" + "\N{GRINNING FACE}".encode() * 128, bytes(MAX_EVENT_BYTES))
+    async with opened(replace(fresh, broker="127.0.0.1:1"), tmp_path, limit=1 << 20) as delivery:
+        while delivery.can_take:
+            await delivery.take([largest])
+        assert delivery.spool.room < EVENT_ROOM
+        assert delivery.spool.events == (1 << 20) // EVENT_ROOM
+        delivery.spool.limit += EVENT_ROOM - delivery.spool.room
+        assert delivery.can_take
+        await delivery.take([largest])
+        assert not delivery.can_take
+        with pytest.raises(SpoolFullError):
+            await delivery.take([largest])
+        await delivery.take(messages(0, 3))
 
 
 async def test_a_broker_that_hangs_counts_as_away_until_it_moves(fresh: Settings, tmp_path: Path):

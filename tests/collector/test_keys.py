@@ -82,7 +82,8 @@ def test_a_new_key_goes_to_the_end_and_comments_stay():
         ("keys: [{name: a, kind: write, site: s, key: abcdefgh, origins: ['https://shop.example/']}]", "without a path"),
         ("keys: [{name: a, kind: write, site: s, key: abcdefgh}, {name: b, kind: write, site: s, key: abcdefgh}]", "is given twice"),
         ("keys: [{name: 12, kind: write, site: s, key: abcdefgh}]", "Expected `str`, got `int` - at `$.name`"),
-        ("x" * 2_000_000, "more than 1,048,576"),
+        ("x" * 2_000_000, "at most 1048576"),
+        ("keys: [{name: a, kind: write, site: s, key: abcdefgh, site: t}]", "'site' is given twice"),
     ],
 )
 def test_mistakes_are_told(text: str, says: str):

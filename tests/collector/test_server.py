@@ -8,6 +8,7 @@ import os
 import time
 from typing import Any
 
+import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -329,7 +330,24 @@ async def test_a_full_spool_says_come_again(start_door: StartDoor):
     assert set(statuses) == {200, 503}
     assert (said["reason"], headers["Retry-After"]) == ("spool_full", "5")
     assert served.door.delivery.spool.events == 10 * statuses.count(200), "all of a request, or nothing"
-    assert (await served.ask("GET", "/readyz"))[0] == 200
+    assert (await served.ask("GET", "/readyz"))[0] == 503
+
+
+async def test_a_door_that_is_ready_keeps_the_largest_event(start_door: StartDoor):
+    served = await start_door(spool_bytes=200_000)
+    at = int(time.time() * 1000)
+    review = {"type": "review_posted", "id": "1", "site": "shop", "at": at, "review": "r", "source": "s", "customer": "\N{GRINNING FACE}" * 128, "text": ""}
+    review["text"] = "x" * (e.MAX_EVENT_BYTES - len(msgspec.json.encode(review | {"received_at": at})))
+    kept = 0
+    while (await served.ask("GET", "/readyz"))[0] == 200:
+        assert (await served.ask("POST", "/v1/events", "server", data=msgspec.json.encode(review)))[1] == {"success": True, "accepted": 1, "rejected": []}
+        kept += 1
+    front = served.door.delivery.spool.front(1)
+    assert front is not None
+    assert len(front.messages[0].value) == e.MAX_EVENT_BYTES
+    assert kept == 200_000 // limits.EVENT_ROOM
+    status, said, _ = await served.ask("GET", "/readyz")
+    assert (status, said.startswith("Kafka is away, 5 events in the spool")) == (503, True)
 
 
 async def test_what_was_acknowledged_without_kafka_arrives_later(start_door: StartDoor, embedded_topics: Any):

@@ -1,0 +1,32 @@
+"""`engage worker`."""
+
+import click
+
+from agents.commands.base import examples, finish, read_settings
+
+
+@click.command(epilog=examples("engage worker", "ENGAGE_BROKER=kafka-1:9092,kafka-2:9092 ENGAGE_SITES=sites.yml engage worker"))
+@click.option("--embedded", is_flag=True, hidden=True, help="For `engage run`: no fence, and end with standard input.")
+def worker(embedded: bool) -> None:
+    """Count events and read measures, until SIGTERM or Ctrl-C.
+
+    Start as many as you like, up to one per partition. Health, metrics and status are served on ENGAGE_HTTP_HOST and ENGAGE_HTTP_PORT.
+    """
+    from agents.files import read_sites
+
+    settings = read_settings()
+    sites = read_sites(settings)
+    settings.client_kwargs()  # certificates that cannot be read are said now
+
+    from agents.alerting import Alerting
+    from agents.app import create_app, run_worker
+    from agents.metrics import ReadingsCollector
+
+    alerting = Alerting(settings, sites, lambda: app.engine.states())
+    collectors = [ReadingsCollector(lambda: app.engine.states()), alerting]
+    app = create_app(settings, alerting.new_state, fence=not embedded, collectors=collectors, beside=[alerting.deliver, alerting.keep_rules])
+    if embedded:
+        from agents.run import end_with_standard_input
+
+        end_with_standard_input()
+    finish(run_worker(app))
