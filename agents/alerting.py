@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 
 import alerts
 from agents.settings import PREFIX, Settings, SettingsError
+from alerts.evaluation import Alert
 from alerts.notifiers import Notifier
 from alerts.notifiers.alertmanager import Alertmanager
 from alerts.notifiers.delivery import Delivery
@@ -40,8 +41,10 @@ def rule_paths(setting: str | None) -> list[Path]:
 class Alerting(Collector):
     """What a worker needs to judge and to tell. `states` gives the partitions it owns. Raises SettingsError for rules that cannot be used."""
 
-    def __init__(self, settings: Settings, sites: Sites, states: Callable[[], Iterable[State]]) -> None:
+    def __init__(self, settings: Settings, sites: Sites, states: Callable[[], Iterable[State]], url: Callable[[], str] = str) -> None:
+        """`url` gives the address of the worker's own pages; it is asked when all listens."""
         self._settings = settings
+        self._url = url
         self._sites = sites
         self._states = states
         self._paths = rule_paths(settings.rules)
@@ -62,6 +65,10 @@ class Alerting(Collector):
     def watches(self) -> list[Watch]:
         return [state for state in self._states() if isinstance(state, Watch)]
 
+    def alerts(self) -> list[Alert]:
+        """What the owned partitions know of: all that fires, as last measured, and what ended lately."""
+        return [alert for watch in self.watches() for alert in watch.known()]
+
     async def deliver(self) -> None:
         """Tell people, until cancelled."""
         async with aiohttp.ClientSession() as session:
@@ -70,7 +77,7 @@ class Alerting(Collector):
 
     def _notifiers(self, session: aiohttp.ClientSession) -> Iterator[Notifier]:
         settings = self._settings
-        here = settings.external_url or f"http://{settings.http_host}:{settings.http_port}"
+        here = settings.external_url or self._url()
         yield Log()
         for url in (settings.alertmanager or "").split(","):
             if url:
@@ -115,7 +122,8 @@ class Alerting(Collector):
         for watch in self.watches():
             for site in watch.rollups.books:
                 for rule in watch.rules.of_site(site):
-                    firing.setdefault((rule.name, rule.severity, site), 0)
+                    for severity in filter(None, (rule.severity, rule.escalate)):
+                        firing.setdefault((rule.name, severity, site), 0)
             for alert in watch.alerts():
                 firing[alert.rule, alert.severity, alert.site] = firing.get((alert.rule, alert.severity, alert.site), 0) + 1
         for labels, number in sorted(firing.items()):

@@ -24,6 +24,8 @@ class Incident:
     rule: Rule
     fired: Alert
     """As it was when it fired."""
+    escalated: Alert | None = None
+    """As it was when its severity rose."""
     ended: Alert | None = None
     points: list[tuple[int, float | int | None]] = field(default_factory=list)
     """The measure over `window`, as of each instant."""
@@ -49,10 +51,15 @@ class Incident:
         alert = self.fired
         return {
             "id": alert.id, "site": alert.site, "labels": alert.labels, "started": alert.started, "ended": None if self.ended is None else self.ended.ended,
-            "seconds": self.lasted(until) / 1000, "value": alert.value, "usual": alert.usual, "n": alert.n, "low": alert.low, "high": alert.high,
+            "seconds": self.lasted(until) / 1000, "severity": alert.severity, "escalated": self._escalated(),
+            "value": alert.value, "usual": alert.usual, "n": alert.n, "low": alert.low, "high": alert.high,
             "numerator": alert.numerator, "window": alert.window, "threshold": alert.threshold, "annotations": alert.annotations,
             "explanation": alert.explanation, "points": self.points,
         }  # fmt: skip
+
+    def _escalated(self) -> dict[str, Any] | None:
+        alert = self.escalated
+        return None if alert is None else {"at": alert.escalated, "severity": alert.severity, "value": alert.value, "usual": alert.usual}
 
 
 class Backtest(Playback):
@@ -82,6 +89,8 @@ class Backtest(Playback):
         for alert in news:
             if alert.state == "resolved" and (known := self._open.get(alert.id)) is not None:
                 known.ended = alert
+            elif alert.transition == "escalated" and (known := self._open.get(alert.id)) is not None:
+                known.escalated = known.escalated or alert
             elif alert.state == "firing" and alert.id not in self._open and millis(alert.started) >= self.since:
                 self._open[alert.id] = incident = _incident(self._rules[alert.rule], alert)
                 self.incidents.append(incident)

@@ -135,20 +135,21 @@ def advance(
         if isinstance(detection, CountDetection):
             whole = step == DAY  # a quiet night leaves its day known
             silent = any(span.start <= start and end <= span.end if whole else start < span.end and span.start < end for span in unknown)
-            _count(detection, rule, series, start, end, known=not silent)
+            _count(detection, rule, series, start, end, known=not silent, holiday=settings.is_holiday(start))
         else:
             _outcomes(detection, rule, series, start, end, late)
             late = 0, 0
         yield judged, _measured(detection, rule, series)
 
 
-def _count(detection: CountDetection, rule: Rule, series: Series, start: int, end: int, *, known: bool) -> None:
+def _count(detection: CountDetection, rule: Rule, series: Series, start: int, end: int, *, known: bool, holiday: bool) -> None:
     condition = rule.condition
     assert isinstance(condition, Detect)
     panes = (start,) if series.size is Pane.DAY else range(start, end, series.size)
     number = sum(int(rule.kpi.value.result(_slots(rule, series, pane), ()).value or 0) for pane in panes) if known else None
     direction: counts.Directions = "surge" if condition.detector == "surge" else "drop"
-    _note(detection, counts.advance(detection.state, start, None if number is None else max(0, number), condition.sensitivity, direction), end)
+    known_number = None if number is None else max(0, number)
+    _note(detection, counts.advance(detection.state, start, known_number, condition.sensitivity, direction, holiday=holiday), end)
 
 
 def _outcomes(detection: RatioDetection, rule: Rule, series: Series, start: int, end: int, late: tuple[int, int]) -> None:

@@ -2,8 +2,8 @@
 
     inactive → pending → firing → (keeping) → resolved
 
-Too little data neither fires nor resolves. Instants are minutes of the site's watermark: while it stands still, so does
-everything here.
+Too little data neither fires nor resolves. While a detector's alert fires, its severity may rise, once. Instants are minutes of
+the site's watermark: while it stands still, so does everything here.
 """
 
 from datetime import datetime
@@ -30,7 +30,10 @@ MAX_FLIPS = 4
 """More transitions than this within an hour are flapping: the alert that fires then says so, and stays until the hour is calm."""
 RUNBOOKS = "docs/runbooks"
 
-Transition = Literal["firing", "resolved"]
+ESCALATION = 2.0
+"""Severity rises at so many times the score at which it fired."""
+
+Transition = Literal["firing", "escalated", "resolved"]
 
 
 class Alert(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,7 +43,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     rule: str
     site: str
     labels: dict[str, str]
-    """What identifies it, for Alertmanager: immutable for its life."""
+    """What identifies it, for Alertmanager: for its life the same, but for `severity`, which may rise once."""
     dimensions: dict[str, str]
     severity: str
     state: Literal["firing", "resolved"]
@@ -48,6 +51,10 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     """When the condition began to hold."""
     started: datetime
     """When it fired."""
+    escalated: datetime | None = None
+    """When its severity rose,"""
+    escalated_from: str | None = None
+    """and what it was before."""
     ended: datetime | None = None
     kpi: str
     value: float | int | None
@@ -62,7 +69,14 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     flapping: bool = False
     annotations: dict[str, str]
     explanation: Explanation | None = None
-    """Why, as it was known when it fired."""
+    """Why, as it was known when it fired, or when its severity rose."""
+
+    @property
+    def transition(self) -> Transition:
+        """What people are told by it."""
+        if self.state == "resolved":
+            return "resolved"
+        return "firing" if self.escalated is None else "escalated"
 
 
 class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -81,6 +95,12 @@ class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
     """Whether people were told that it fires, so that they must be told when it resolves."""
     alert: Alert | None = None
     """The last transition."""
+    score: float = 0.0
+    """Of its detector as it fired, where its severity may rise;"""
+    escalated: int = 0
+    """when that rose;"""
+    raised: bool = False
+    """and whether people were told."""
 
 
 INACTIVE = Standing()
@@ -110,6 +130,17 @@ def step(standing: Standing, rule: Rule, verdict: Verdict, at: int) -> tuple[Sta
         return (standing if standing.phase == "pending" else replace(standing, phase="pending", since=since)), None
     flips = (*flips, at)
     return Standing("firing", since, at, flips=flips, flapping=len(flips) > MAX_FLIPS), "firing"
+
+
+def escalate(standing: Standing, rule: Rule, measured: "Measured", at: int) -> Standing:
+    """A firing standing as of the instant `at` (ms), its severity risen where the rule says so and its score is twice that at which it fired: once."""
+    if rule.escalate is None or measured.finding is None or measured.verdict != "breach":
+        return standing
+    if standing.started == at:
+        return replace(standing, score=measured.finding.score)
+    if standing.escalated or not standing.score or measured.finding.score < ESCALATION * standing.score:
+        return standing
+    return replace(standing, escalated=at)
 
 
 def is_over(standing: Standing, rule: Rule, at: int) -> bool:
@@ -191,7 +222,7 @@ def firing_alert(
     explanation: Explanation | None = None,
 ) -> Alert:
     """The alert of a firing standing as it is measured now. `usual` and `explanation` are those of the moment it fired: an incident is not its own baseline."""
-    labels = rule.alert_labels(site, values)
+    first, labels = rule.alert_labels(site, values), rule.alert_labels(site, values, escalated=standing.escalated > 0)
     texts = texts_of(rule, site, values, standing, measured, usual, runbooks)
     annotations = render(rule, texts)
     if explanation is not None:
@@ -200,11 +231,14 @@ def firing_alert(
         annotations["note"] = measured.finding.note
     if standing.flapping:
         annotations["flapping"] = "true"
+    if standing.escalated:
+        annotations["escalated"] = f"from {rule.severity} at {instant(utc(standing.escalated))}"
     return Alert(
-        id=alert_id(labels, standing.started), rule=rule.name, site=site, labels=labels, dimensions=dict(zip(rule.by, values, strict=True)),
-        severity=rule.severity, state="firing", since=utc(standing.since), started=utc(standing.started), kpi=rule.kpi.name, value=measured.value,
-        usual=usual, n=measured.n, low=measured.low, high=measured.high, numerator=measured.numerator, window=_window_of(standing, measured),
-        threshold=texts["threshold"], flapping=standing.flapping, annotations=annotations, explanation=explanation,
+        id=alert_id(first, standing.started), rule=rule.name, site=site, labels=labels, dimensions=dict(zip(rule.by, values, strict=True)),
+        severity=labels["severity"], state="firing", since=utc(standing.since), started=utc(standing.started),
+        escalated=utc(standing.escalated) if standing.escalated else None, escalated_from=rule.severity if standing.escalated else None,
+        kpi=rule.kpi.name, value=measured.value, usual=usual, n=measured.n, low=measured.low, high=measured.high, numerator=measured.numerator,
+        window=_window_of(standing, measured), threshold=texts["threshold"], flapping=standing.flapping, annotations=annotations, explanation=explanation,
     )  # fmt: skip
 
 
@@ -259,6 +293,21 @@ def _window_of(standing: Standing, measured: Measured) -> Bounds:
 def resolved(alert: Alert, at: int) -> Alert:
     """The end of a firing alert."""
     return replace(alert, state="resolved", ended=utc(at))
+
+
+def unescalated(alert: Alert) -> Alert:
+    """The alert as it was before its severity rose, with the figures of now: as those know it who were not told."""
+    if alert.escalated_from is None:
+        return alert
+    labels = alert.labels | {"severity": alert.escalated_from}
+    annotations = {name: text for name, text in alert.annotations.items() if name != "escalated"}
+    return replace(alert, severity=alert.escalated_from, labels=labels, annotations=annotations, escalated=None, escalated_from=None)
+
+
+def is_of(alert: Alert, rule: Rule, site: str, values: tuple[str, ...]) -> bool:
+    """Whether the rule, as it is now, still says this of a label set under the same labels."""
+    labels = rule.alert_labels(site, values, escalated=alert.escalated is not None)
+    return (alert.kpi, alert.labels, unescalated(alert).labels) == (rule.kpi.name, labels, rule.alert_labels(site, values))
 
 
 def instant(moment: datetime) -> str:

@@ -16,14 +16,13 @@ from alerts.evaluation import INACTIVE, RUNBOOKS, Alert, Standing
 from alerts.rules import Rule, RuleSet
 from alerts.watch import ALERTS, STEPS, Watch
 from streams.aggregates import Cell
-from streams.engagement import Family
 from streams.flow import Flush
 from streams.kpis import Kpi, Window
 from streams.panes import DAY, MINUTE, SECOND, WATERMARK_DELAY, Pane, pane_start
 from streams.partition import Partition
 from streams.readings import Reading
 from streams.replay import Replay
-from streams.rollups import FAMILY_OF, Partial, Rollups, SiteBook, encode_partial, pane_size_of
+from streams.rollups import FAMILY_OF, Partial, Rollups, Series, SiteBook, encode_partial, pane_size_of
 from streams.sites import Sites
 from streams.topics import partition_of
 
@@ -181,9 +180,8 @@ class _AskedRollups(Rollups):
             asked.setdefault((family.fact.name, pane_size_of(window, family), rule.by), {}).setdefault(rule.kpi, set()).add(window)
         self._asked = {name: tuple(replace(kpi, windows=tuple(windows)) for kpi, windows in kpis.items()) for name, kpis in asked.items()}
 
-    def _merge_series(self, book: SiteBook, family: Family, size: Pane, grouping: tuple[str, ...], labels: tuple[str, ...], *part: Any) -> None:
-        super()._merge_series(book, family, size, grouping, labels, *part)
-        for name in ((grouping, labels), ((), ())):
-            series = book.series.get((family.fact.name, int(size), *name))
-            if series is not None:
-                series.kpis = self._asked.get((family.fact.name, size, name[0]), ())
+    def _merge_series(self, book: SiteBook, series: Series, whole: Series | None, *part: Any) -> None:
+        super()._merge_series(book, series, whole, *part)
+        for one in (series, whole):
+            if one is not None:
+                one.kpis = self._asked.get((one.family.fact.name, one.size, one.grouping), ())

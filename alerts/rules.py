@@ -27,7 +27,9 @@ POLLED = 10 * MINUTE
 """By default detectors wait so long for what is not sent by a website: mentions and reviews are fetched now and then, and come late."""
 TEST_SUFFIX = "_test"
 """End of the name of a file of tests: default_test.yml beside default.yml."""
-SEVERITIES = ("page", "ticket", "info")
+Severity = Literal["page", "ticket", "info"]
+SEVERITIES: tuple[Severity, ...] = get_args(Severity)
+"""The gravest first."""
 TEMPLATE_FIELDS = (
     "value", "usual", "earlier", "change", "n", "low", "high", "numerator", "window", "start", "end", "since",
     "site", "dimensions", "kpi", "threshold", "runbooks",
@@ -43,6 +45,11 @@ _BOUNDS = {"ratio": (0.0, 1.0), "stars": (0.0, 5.0), "score": (-1.0, 1.0)}
 _CONDITIONS = ("above", "below", "change", "absent", "detect")
 _OWN_LIFE = ("window", "clear", "least", "for", "keep_firing_for")
 """What a detector decides by itself."""
+_OF_DETECT = {
+    "sensitivity": "belongs to `detect`: leave it out here",
+    "delay": "belongs to `detect`: leave it out here",
+    "escalate": "belongs to `detect`: leave it out here; write a second rule with another threshold and a graver severity",
+}
 _KPI = {kpi.name: kpi for kpi in KPIS}
 _DURATION_TEXT = "a duration such as 30s, 10m, 1h30m or 2d"
 
@@ -92,6 +99,8 @@ class Rule:
     """Empty: all."""
     labels: tuple[tuple[str, str], ...]
     annotations: tuple[tuple[str, str], ...]
+    escalate: Severity | None = None
+    """To what its severity rises, once, while it fires."""
 
     @property
     def severity(self) -> str:
@@ -102,9 +111,11 @@ class Rule:
         of = dict(zip(self.by, values, strict=False))
         return (not self.sites or site in self.sites) and len(values) == len(self.by) and all(of[label] == value for label, value in self.where)
 
-    def alert_labels(self, site: str, values: tuple[str, ...]) -> dict[str, str]:
+    def alert_labels(self, site: str, values: tuple[str, ...], *, escalated: bool = False) -> dict[str, str]:
         """What identifies an alert: never a value, a count or a time. Alertmanager drops empty values, so they are left out."""
         labels = {"alertname": self.name, "service": "engagement", "site": site, **dict(self.labels), **dict(zip(self.by, values, strict=True))}
+        if escalated:
+            labels["severity"] = self.escalate or self.severity
         return {name: value for name, value in labels.items() if value}
 
 
@@ -283,6 +294,7 @@ _TYPES: Mapping[str, tuple[Any, str]] = {
     "keep_firing_for": (str, _DURATION_TEXT),
     "cooldown": (str, _DURATION_TEXT),
     "least": (int, "a whole number"),
+    "escalate": (Severity, f"one of {', '.join(SEVERITIES)}"),
     "sites": (list[str], "a list of names of sites"),
     "labels": (dict[str, str], _TEXTS),
     "annotations": (dict[str, str], _TEXTS),
@@ -352,14 +364,14 @@ class _Compiler:
             self.fault("condition", f"exactly one of {', '.join(_CONDITIONS)} is needed, found {', '.join(given) or 'none'}")
         self._window(given)
         condition = self._condition(given[0]) if len(given) == 1 else None
-        for field in ("sensitivity", "delay"):
+        for field in ("sensitivity", "delay", "escalate"):
             if field in self.raw and "detect" not in given:
-                self.fault(field, "belongs to `detect`: leave it out here")
+                self.fault(field, _OF_DETECT[field])
         labels = self._labels(by)
         rule = Rule(
             name=self.name, group=self.group, kpi=self.kpi or KPIS[0], by=by, where=where, window=self.window,
             condition=condition or Absent(0), hold=self.length("for"), keep=self.length("keep_firing_for"), cooldown=self.length("cooldown", COOLDOWN),
-            least=self._least(), sites=self._sites(), labels=labels, annotations=self._annotations(),
+            least=self._least(), sites=self._sites(), labels=labels, annotations=self._annotations(), escalate=self._escalate(dict(labels)),
         )  # fmt: skip
         return rule if len(self.faults) == self.before else None
 
@@ -545,6 +557,16 @@ class _Compiler:
         if labels.get("severity") not in SEVERITIES and "labels" not in self.faulty:
             self.fault("labels", f"severity is {labels.get('severity')!r}; allowed: {', '.join(SEVERITIES)}")
         return tuple(sorted(labels.items()))
+
+    def _escalate(self, labels: Mapping[str, str]) -> Severity | None:
+        escalate: Severity | None = self.field("escalate")
+        severity = labels.get("severity")
+        if escalate is None or severity not in SEVERITIES or "escalate" in self.faulty:
+            return None
+        if escalate not in (graver := SEVERITIES[: SEVERITIES.index(severity)]):
+            what = f"allowed: {', '.join(graver)}" if graver else "nothing is: leave `escalate` out"
+            self.fault("escalate", f"{escalate!r} is not graver than the severity of the rule, {severity!r}; {what}")
+        return escalate
 
     def _annotations(self) -> tuple[tuple[str, str], ...]:
         annotations: dict[str, str] = self.field("annotations", {})

@@ -100,7 +100,8 @@ def _differences(check: Check, playback: Playback) -> list[Failure]:
     for expected in sorted(check.firing, key=lambda one: -len(one.labels)):
         alert = next((alert for alert in left if expected.labels.items() <= alert.labels.items()), None)
         if alert is None:
-            wrong.append((f"fires {labels_text(expected.labels)}".rstrip(), ""))
+            severity = f"as {expected.labels['severity']}" if "severity" in expected.labels else ""
+            wrong.append((" ".join(filter(None, ("fires", labels_text(expected.labels), severity))), ""))
         else:
             left.remove(alert)
             wrong += _wrong(alert, expected)
@@ -114,7 +115,7 @@ def _differences(check: Check, playback: Playback) -> list[Failure]:
 def _not_silent(rule: Rule, playback: Playback) -> Iterator[Failure]:
     """Where a rule fired that must not; or at the end, where it could not have, because nothing of its measure was counted."""
     for alert in playback.transitions:
-        if alert.rule == rule.name and alert.state == "firing":
+        if alert.rule == rule.name and alert.transition == "firing":
             yield Failure(millis(alert.started), rule.name, (f"{NOTHING}, at any time",), (describe(alert),))
     if not any(True for _ in playback.label_sets(rule)):
         yield Failure(playback.reached, rule.name, (f"something of {rule.kpi.name}, or that it never fires says nothing",), (_uncounted(rule),))
@@ -146,7 +147,8 @@ def is_same(wanted: float | None, found: float | None) -> bool:
 
 def describe(alert: Alert) -> str:
     """A firing alert in a line."""
-    return f"fires {labels_text(alert.labels)} value {_number(alert.value)}, usual {_number(alert.usual)}, n {alert.n}, since {instant(alert.since)}"
+    risen = "" if alert.escalated is None else f"as {alert.severity} since {instant(alert.escalated)}, "
+    return f"fires {labels_text(alert.labels)} {risen}value {_number(alert.value)}, usual {_number(alert.usual)}, n {alert.n}, since {instant(alert.since)}"
 
 
 def labels_text(labels: Mapping[str, str]) -> str:

@@ -9,7 +9,7 @@ stays open.
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, partial
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
@@ -24,14 +24,18 @@ from alerts.evaluation import (
     Alert,
     Measured,
     Standing,
+    Transition,
+    escalate,
     explained,
     firing_alert,
+    is_of,
     is_over,
     measure,
     millis,
     resolved,
     step,
     told_more,
+    unescalated,
 )
 from alerts.rules import Rule, RuleSet
 from streams.flow import Flush, Message
@@ -52,7 +56,7 @@ STEPS = 15
 END_REPEATED = 15 * MINUTE
 """How long the end of an alert is said again: an Alertmanager that is killed before it could tell of it has forgotten it."""
 
-Entry = tuple[str, Literal["firing", "resolved"]]
+Entry = tuple[str, Transition]
 """Id and transition of an alert in the outbox."""
 Key = tuple[str, tuple[str, ...]]
 """Rule and label values."""
@@ -89,9 +93,11 @@ class Watch(Partition):
 
     def outbox(self) -> list[Alert]:
         """Transitions that people must be told, durable and not yet delivered, oldest first."""
-        return sorted((self._outbox[entry] for entry in self._durable), key=lambda alert: (alert.ended or alert.started, alert.id, alert.state))
+        return sorted(
+            (self._outbox[entry] for entry in self._durable), key=lambda alert: (alert.ended or alert.escalated or alert.started, alert.id, alert.state)
+        )
 
-    def delivered(self, id_: str, transition: Literal["firing", "resolved"]) -> None:
+    def delivered(self, id_: str, transition: Transition) -> None:
         """Every notifier has it: forgotten by the next flush."""
         entry = (id_, transition)
         if entry in self._durable:
@@ -103,11 +109,16 @@ class Watch(Partition):
         """Everything that fires, as last measured, whether or not people were told."""
         return [self._as_measured(standing.alert) for standing in self._all() if standing.phase == "firing" and standing.alert is not None]
 
+    def known(self) -> list[Alert]:
+        """Everything that fires, and the last that ended of each label set while its cooldown, at least an hour, lasts."""
+        return [self._as_measured(standing.alert) for standing in self._all() if standing.alert is not None]
+
     def resends(self) -> list[Alert]:
         """What fires, and what ended lately, of what people were told, once that is durable: Alertmanager forgets it unless it is said again and again."""
         horizon = self.clock() - END_REPEATED
-        told = [standing.alert for standing in self._all() if standing.sent and (standing.phase == "firing" or standing.ended >= horizon)]
-        return [self._as_measured(alert) for alert in told if alert is not None and (alert.id, alert.state) not in self._outbox.keys() - self._durable]
+        standing_now = [standing for standing in self._all() if standing.sent and (standing.phase == "firing" or standing.ended >= horizon)]
+        told = [_as_told(self._as_measured(standing.alert), standing) for standing in standing_now if standing.alert is not None]
+        return [alert for alert in told if (alert.id, alert.transition) not in self._outbox.keys() - self._durable]
 
     def _as_measured(self, alert: Alert) -> Alert:
         return self._latest.get(alert.id, alert)
@@ -178,8 +189,8 @@ class Watch(Partition):
                 self._detections[site][name, tuple(labels)] = found
             elif key.startswith(OUTBOX_ROW):
                 alert = _decode_alert(value)
-                self._outbox[alert.id, alert.state] = alert
-                self._durable.add((alert.id, alert.state))
+                self._outbox[alert.id, alert.transition] = alert
+                self._durable.add((alert.id, alert.transition))
         for book in self.rollups.books.values():
             self._mark(book)
 
@@ -283,11 +294,12 @@ class Watch(Partition):
         old = standings.get(key, INACTIVE)
         new, transition = step(old, rule, measured.verdict, at)
         if new.phase == "firing":
+            new = escalate(new, rule, measured, at)
             new = self._firing(book.name, rule, values, new, measured, at, since, wall, is_transition=transition is not None)
         elif transition == "resolved" and old.alert is not None:
             final = resolved(self._measured_alert(book.name, rule, values, old, measured), at)
-            new = replace(new, alert=final, sent=old.sent)
-            self._close(final, sent=old.sent)
+            new = replace(new, alert=final, sent=old.sent, raised=old.raised)
+            self._close(final, old)
         if is_over(new, rule, at):
             if standings.pop(key, None) is not None:
                 self._rows[_standing_key(book.name, *key)] = None
@@ -297,7 +309,8 @@ class Watch(Partition):
     def _firing(
         self, site: str, rule: Rule, values: tuple[str, ...], new: Standing, measured: Measured, at: int, since: int, wall: int, *, is_transition: bool
     ) -> Standing:
-        if new.alert is None and measured.window is not None:
+        rises = new.escalated > 0 and new.alert is not None and new.alert.escalated is None
+        if (new.alert is None or rises) and measured.window is not None:
             alert = self._first_alert(site, rule, values, new, measured, millis(measured.window.start), since)
         elif measured.verdict == "insufficient" and not is_transition:
             return new
@@ -305,16 +318,17 @@ class Watch(Partition):
             alert = self._measured_alert(site, rule, values, new, measured)
         self._latest[alert.id] = alert
         # What is still true when a catch-up reaches the present is sent then.
-        tell = not new.sent and measured.verdict == "breach" and wall - at <= MAX_ALERT_AGE
-        if is_transition or tell:
+        untold = not new.sent or (new.escalated > 0 and not new.raised)
+        tell = untold and measured.verdict == "breach" and wall - at <= MAX_ALERT_AGE
+        if is_transition or rises or tell:
             self._messages.append(_message(alert))
-            new = replace(new, alert=alert, sent=new.sent or tell)
+            new = replace(new, alert=alert, sent=new.sent or tell, raised=new.raised or (tell and new.escalated > 0))
         if tell:
-            self._put((alert.id, "firing"), alert)
+            self._put((alert.id, alert.transition), alert)
         return new
 
     def _first_alert(self, site: str, rule: Rule, values: tuple[str, ...], new: Standing, measured: Measured, start: int, since: int) -> Alert:
-        """The alert as it fires, with what is usual and why."""
+        """The alert as it fires, or as its severity rises, with what is usual and why."""
         days = None
         if measured.finding is not None:
             before: float | None = detection.usual_of(rule, measured.finding)
@@ -342,7 +356,7 @@ class Watch(Partition):
         by_name = {rule.name: rule for rule in rules}
         for (name, values), standing in list(standings.items()):
             rule, alert = by_name.get(name), standing.alert
-            if rule is None or not rule.admits(site, values) or (alert and (alert.kpi, alert.labels) != (rule.kpi.name, rule.alert_labels(site, values))):
+            if rule is None or not rule.admits(site, values) or (alert and not is_of(alert, rule, site, values)):
                 self._end(site, name, values, at)
         for name, values in list(self._detections[site]):
             rule = by_name.get(name)
@@ -353,13 +367,13 @@ class Watch(Partition):
         standing = self._standings[site].pop((name, values))
         self._rows[_standing_key(site, name, values)] = None
         if standing.phase == "firing" and standing.alert is not None:
-            self._close(resolved(self._as_measured(standing.alert), at), sent=standing.sent)
+            self._close(resolved(self._as_measured(standing.alert), at), standing)
 
-    def _close(self, alert: Alert, *, sent: bool) -> None:
+    def _close(self, alert: Alert, standing: Standing) -> None:
         self._latest.pop(alert.id, None)
         self._messages.append(_message(alert))
-        if sent:
-            self._put((alert.id, "resolved"), alert)
+        if standing.sent:
+            self._put((alert.id, "resolved"), _as_told(alert, standing))
 
     def _put(self, entry: Entry, alert: Alert) -> None:
         self._outbox[entry] = alert
@@ -368,6 +382,10 @@ class Watch(Partition):
     def _keep(self, site: str, key: tuple[str, tuple[str, ...]], standing: Standing) -> None:
         self._standings[site][key] = standing
         self._rows[_standing_key(site, *key)] = _encode(standing)
+
+
+def _as_told(alert: Alert, standing: Standing) -> Alert:
+    return alert if standing.raised else unescalated(alert)
 
 
 def _label_sets(book: SiteBook) -> dict[tuple[str, int, tuple[str, ...]], list[tuple[str, ...]]]:

@@ -467,6 +467,39 @@ def situations(seeds: int) -> str:
     return table(("what changes", *("alerts at 30/h", "first on day 1", "accepted", "alerts at 300/h", "first on day 1", "accepted")), rows)
 
 
+def holiday(per_hour: float, seed: int, first: int, days: int, factor: float, *, told: bool, outage: bool) -> list[float]:
+    """Days, since day `first`, of the alerts of a series whose rate is `factor` times the usual for some days; of the first afternoon two hours a tenth."""
+    rng, day, state = random.Random(f"{seed} {per_hour} situations"), DAY // FIVE_MINUTES, counts.start(FIVE_MINUTES)
+    begin, end = first * day, (first + days) * day
+    findings = []
+    for place, rate in enumerate(made_rates(rng, per_hour, CALM, first + days + 2, FIVE_MINUTES)):
+        off = begin <= place < end
+        out = outage and begin + 14 * 12 <= place < begin + 16 * 12
+        y = poisson(rng, rate * (factor if off else 1) * (0.1 if out else 1))
+        findings.append(counts.advance(state, BEGIN + place * FIVE_MINUTES, y, holiday=told and off))
+    return [(place + 1 - begin) / day for place, _ in onsets(findings) if place >= begin]
+
+
+def holidays(seeds: int) -> str:
+    cases = (
+        ("one day: on it + the day after", 1, 0.4, False),
+        ("three days: on them + the day after", 3, 0.4, False),
+        ("outage at 14:00 of the holiday is told", 1, 0.4, True),
+        ("a day of the calendar like any other: on it + the day after", 1, 1.0, False),
+    )
+    rows = []
+    for name, days, factor, outage in cases:
+        cells = []
+        for per_hour, told in ((30, False), (30, True), (300, False), (300, True)):
+            found = [holiday(per_hour, seed, first, days, factor, told=told, outage=outage) for seed in range(seeds) for first in (16, 17)]
+            if outage:
+                cells.append(f"{sum(any(14 / 24 < at <= 16.1 / 24 for at in one) for one in found)} of {len(found)}")
+            else:
+                cells.append(f"{sum(at <= days for one in found for at in one)} + {sum(days < at <= days + 1 for one in found for at in one)}")
+        rows.append((name, *cells))
+    return table(("", "30/h, without", "with calendar", "300/h, without", "with calendar"), rows)
+
+
 class Cost(NamedTuple):
     us_per_pane: float
     state_bytes: int
@@ -510,6 +543,7 @@ TABLES: dict[str, Callable[[argparse.Namespace], str]] = {
     "recall": lambda options: recall(max(1, options.seeds // 4)),
     "shares": lambda options: shares(max(1, options.seeds // 2)),
     "situations": lambda options: situations(max(1, options.seeds // 2)),
+    "holidays": lambda options: holidays(max(1, options.seeds // 2)),
     "cost": lambda _: cost(),
 }
 OF_REAL_DATA = ("mentions", "page-views", "shop")
@@ -530,7 +564,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tables", nargs="*", choices=[[], *TABLES], help=f"of {', '.join(TABLES)}; none: all")
     parser.add_argument(
-        "--seeds", type=int, default=16, help="series per figure of `quiet` (default 16); a quarter of it for `recall`, half for `shares` and `situations`"
+        "--seeds",
+        type=int,
+        default=16,
+        help="series per figure of `quiet` (default 16); a quarter for `recall`, half for `shares`, `situations`, `holidays`",
     )
     parser.add_argument("--write", action="store_true", help="put the tables into docs/detection.md")
     options = parser.parse_args()

@@ -1,9 +1,9 @@
-"""What an operator may say about a site: time zone, own and known hosts, routes, brands, goals, funnels, the response time
-aimed at, consent where an event says nothing."""
+"""What an operator may say about a site: time zone, holidays, own and known hosts, routes, brands, goals, funnels, the
+response time aimed at, consent where an event says nothing."""
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, tzinfo
+from datetime import UTC, date, tzinfo
 from functools import cached_property, lru_cache
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -15,7 +15,7 @@ from xxhash import xxh3_64_hexdigest
 
 from streams import sources
 from streams.events import EVENT_TYPES, NAMES, ConsentChanged, CustomerIdentified, EraseRequested, Event, PageViewed
-from streams.panes import DAY, MINUTE, Pane
+from streams.panes import DAY, MINUTE, Pane, local
 from streams.texts.overlay import Overlay, Tuning
 from streams.texts.patterns import PatternError
 
@@ -110,6 +110,8 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Settings of one site; every field has a default, so an unconfigured site works."""
 
     time_zone: str = "UTC"
+    calendar: frozenset[date] = frozenset()
+    """Holidays: detectors of counts take them for quiet days of a weekend."""
     hosts: tuple[str, ...] = ()
     """Own hosts: views referred by them are `internal`."""
     local: tuple[str, ...] = ()
@@ -142,6 +144,10 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     @cached_property
     def zone(self) -> tzinfo:
         return UTC if self.time_zone == "UTC" else ZoneInfo(self.time_zone)
+
+    def is_holiday(self, at: int) -> bool:
+        """Whether the instant `at` (ms) lies in a day of the calendar."""
+        return bool(self.calendar) and local(at, self.zone).date() in self.calendar
 
     @cached_property
     def own_brands(self) -> frozenset[str]:
@@ -217,10 +223,17 @@ class _SitesFile(msgspec.Struct, forbid_unknown_fields=True):
     default: Any = None
 
 
+class _Loader(yaml.SafeLoader):
+    """Leaves dates as texts, so that one there is not is told with its site and field."""
+
+
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", lambda _, node: node.value)
+
+
 def load_sites(text: str, name: str = "sites file") -> Sites:
     """Read a sites file (YAML: `default:` and `sites: {NAME: …}`); raises SitesError with what to change."""
     try:
-        content = yaml.safe_load(text)
+        content = yaml.load(text, _Loader)  # a SafeLoader: nothing is executed
         file = msgspec.convert({} if content is None else content, _SitesFile)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise SitesError(f"{name}: {error}") from error
@@ -232,6 +245,7 @@ def load_sites(text: str, name: str = "sites file") -> Sites:
 
 def _site(fields: Any, where: str) -> Site:
     if isinstance(fields, dict):  # each by itself first, so that a mistake is told with its name
+        _check_days(fields.get("calendar"), f"{where}: calendar")
         _check_form(fields.get("goals"), Goal, f"{where}: goal", ", ".join(Goal.__struct_fields__))
         of_funnel = f"steps (2 to 20), window (1 to {LONGEST_FUNNEL // MINUTE} minutes); of a step: {', '.join(Step.__struct_fields__)}"
         _check_form(fields.get("funnels"), Funnel, f"{where}: funnel", of_funnel)
@@ -255,6 +269,16 @@ def _site(fields: Any, where: str) -> Site:
         _check_name(name, f"{where}: funnel {name!r}")
         _check_steps(funnel, f"{where}: funnel {name!r}")
     return site
+
+
+def _check_days(days: Any, where: str) -> None:
+    if days is not None and not isinstance(days, list):
+        raise SitesError(f"{where}: {days!r} is no list; write days as [2026-12-25, 2026-12-26]")
+    for day in days or ():
+        try:
+            msgspec.convert(day, date)
+        except msgspec.ValidationError:
+            raise SitesError(f"{where}: {day!r} is no day; write each by itself as 2026-12-25") from None
 
 
 def _check_form(named: Any, form: type[Goal | Funnel], where: str, allowed: str) -> None:

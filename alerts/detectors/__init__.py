@@ -33,6 +33,14 @@ class Finding(NamedTuple):
     note: str = ""
     """Said once, where a lasting level was accepted: `new level x9.7 accepted`."""
 
+    @property
+    def score(self) -> float:
+        """How far beyond the usual, to be compared within an incident: statistic ÷ threshold, which opens it at 1.
+
+        Of a share its distance from the usual one: evidence goes on growing while nothing gets worse.
+        """
+        return self.value - self.usual if self.rule == "evidence" else self.statistic / self.threshold
+
 
 UNJUDGED = Finding("learning", 0.0, 1.0, None, 0.0, 0.0, 0, 0, None, None)
 

@@ -59,6 +59,8 @@ QUICK = Pace((QUARTER_HOUR, HOUR), 2 * DAY, 7 * DAY, 6 * HOUR, 7 * DAY, HOUR, 6 
 DAILY = Pace((DAY,), 14 * DAY, 28 * DAY, 7 * DAY, 28 * DAY, 2 * DAY, 2 * DAY, 28 * DAY)
 """For panes of a day; everything else is the same arithmetic, with one slot a day."""
 
+HOLIDAY = 0.5
+"""That part of a weekend's count is still nothing unusual on a holiday: how quiet one is differs, so drops are judged against it."""
 CALM = 0.6
 """Of the threshold."""
 LEVEL_HALF_LIFE, RATIO_HALF_LIFE, DISPERSION_HALF_LIFE = 6 * HOUR, DAY, 7 * DAY
@@ -151,6 +153,10 @@ class CountState(msgspec.Struct, array_like=True):
     total: float = 0.0
     total_profile: float = 0.0
     """Counts since the incident opened, and what the profile alone expected: the level of the last day begins anew when a level is accepted."""
+    holiday_end: int = 0
+    """End of the last pane of a holiday."""
+    before: tuple[float, float] | None = None
+    """On holidays, `level_of_day` and `profile_of_day` as they were before: they hold again afterwards."""
 
 
 def start(step: int) -> CountState:
@@ -172,7 +178,8 @@ def advance(
     """Judge the pane that starts at `at` (ms), then learn from it; `state` is changed.
 
     `y` ≥ 0 is None where the count is not known (a source that is silent or late): nothing is judged or learnt, and windows begin anew. A pane that
-    is left out is the same. 0 is a count. A pane before the last one is ignored. A `holiday` counts as weekend.
+    is left out is the same. 0 is a count. A pane before the last one is ignored. A `holiday` is a day of a weekend that may be quieter, and the level
+    of the days before holds again after it.
     """
     pace, setting, step = pace_of(state.step), SETTINGS[sensitivity], state.step
     if state.begun < 0:
@@ -185,6 +192,8 @@ def advance(
     if y is None:
         return _standing(state, UNJUDGED, pace)
     _enter(state, at + step // 2, setting, holiday=holiday)
+    if holiday:
+        state.holiday_end = state.end
     usual = _usual(state, y)
     state.counts.append(y)
     state.usual.append(usual)
@@ -194,17 +203,18 @@ def advance(
     sums = [(window, sum(state.counts[-window.panes :]), fsum(state.usual[-window.panes :])) for window in complete]
     finding = UNJUDGED
     for window, count, expected in sums:
-        finding = _nearest(finding, window, count, expected, setting, directions)
+        finding = _nearest(finding, window, count, expected, setting, directions, HOLIDAY if _holds_holiday(state, window) else 1.0)
     if finding.rule is not None and state.end - state.begun > pace.mute:
-        _move(state, finding.statistic / finding.threshold, pace)
+        _move(state, finding.score, pace)
     frozen = state.is_open and state.end - state.opened < pace.freeze and state.end - state.begun > pace.mature
     for window, count, expected in sums:
-        _learn_spread(window, count, expected, pace, step, frozen=frozen)
+        _learn_spread(window, count, expected, pace, step, frozen=frozen or _holds_holiday(state, window))
     _learn(state, y, usual, frozen=frozen)
     if state.since is not None:
         state.total += y
         state.total_profile += usual if state.profile is None else state.profile
-    note = _accept(state) if state.is_open and state.since is not None and state.end - state.since >= pace.accept else ""
+    lasts = state.is_open and state.since is not None and state.end - max(state.since, state.holiday_end) >= pace.accept
+    note = _accept(state) if lasts else ""
     return _standing(state, finding, pace, note)
 
 
@@ -219,15 +229,17 @@ def distance(y: float, usual: float, dispersion: float) -> float:
 # --- judging ---------------------------------------------------------------------------------------------------------
 
 
-def _nearest(best: Finding, window: Window, count: int, expected: float, setting: Setting, directions: Directions) -> Finding:
+def _nearest(best: Finding, window: Window, count: int, expected: float, setting: Setting, directions: Directions, quiet: float) -> Finding:
     """The rule nearest to its threshold, of `best` and those of this window, whose peaks of the day are noted.
 
-    What a rule asks of the count itself, such as twice the usual, is part of its threshold: the statistic grows with the count.
+    What a rule asks of the count itself, such as twice the usual, is part of its threshold: the statistic grows with the count. `quiet` is that part of
+    the expectation against which drops are judged.
     """
-    dispersion = window.dispersion
+    dispersion, least_expected = window.dispersion, quiet * expected
     z = distance(count, expected, dispersion)
+    depth = -z if quiet == 1 else -distance(count, least_expected, dispersion)
     window.high.see(z)
-    window.low.see(-z)
+    window.low.see(depth)
     found: list[tuple[float, float, Literal["rare", "big", "drop"]]] = []
     if directions != "drop":
         least = distance(max(setting.ratio * expected, 5), expected, dispersion)
@@ -235,13 +247,18 @@ def _nearest(best: Finding, window: Window, count: int, expected: float, setting
         spread = max(1.0, sqrt(window.spread))
         least = (max(1.5 * expected, 5, (sqrt(expected) + 2) ** 2) - expected) / spread
         found.append(((count - expected) / spread, max(setting.spreads, least), "big"))
-    if directions != "surge" and expected >= 10:
-        least = -distance(expected / setting.ratio, expected, dispersion)
-        found.append((-z, max(setting.drop_floor, window.low.level(setting.days), least), "drop"))
+    if directions != "surge" and least_expected >= 10:
+        least = -distance(least_expected / setting.ratio, least_expected, dispersion)
+        found.append((depth, max(setting.drop_floor, window.low.level(setting.days), least), "drop"))
     for statistic, threshold, rule in found:
         if best.rule is None or statistic / threshold > best.statistic / best.threshold:
-            best = Finding("normal", statistic, threshold, rule, float(count), expected, count, window.length, None, None)
+            usual = least_expected if rule == "drop" else expected
+            best = Finding("normal", statistic, threshold, rule, float(count), usual, count, window.length, None, None)
     return best
+
+
+def _holds_holiday(state: CountState, window: Window) -> bool:
+    return state.end - window.length < state.holiday_end
 
 
 def _move(state: CountState, score: float, pace: Pace) -> None:
@@ -305,6 +322,10 @@ def _enter(state: CountState, middle: int, setting: Setting, *, holiday: bool) -
         for window in state.windows:
             window.high.end_day(max(setting.floor, window.high.level(setting.days)))
             window.low.end_day(max(setting.drop_floor, window.low.level(setting.days)))
+    if holiday and state.before is None:
+        state.before = state.level_of_day, state.profile_of_day
+    elif not holiday and state.before is not None:
+        (state.level_of_day, state.profile_of_day), state.before = state.before, None
     days = slot // slots
     state.slot, state.slot_sum, state.slot_panes = slot, 0.0, 0
     state.kind = WEEKEND if holiday or (days + 3) % 7 >= 5 else WEEKDAY  # the epoch was a Thursday

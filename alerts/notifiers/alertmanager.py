@@ -2,19 +2,23 @@
 
 It keeps alerts in memory only, replaces annotations by those of the last post, and lets an alert go at its `endsAt`: so
 everything is said completely, each minute, with an end four minutes ahead.
+
+It knows an alert by its labels, and routes by `severity`, which is one of them: an alert whose severity rises is another one
+there. So the one it was is ended in the same request, for as long as ends are repeated.
 """
 
 import asyncio
 import random as randomness
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import aiohttp
 import msgspec
 
-from alerts.evaluation import Alert
+from alerts.evaluation import Alert, millis, resolved, unescalated
 from alerts.notifiers import ACCEPTED, UNREACHABLE, Outcome, Random, Sleep, base_url, place_of, post
+from alerts.watch import END_REPEATED
 
 RESEND_SECONDS = 60.0
 ENDS_AFTER = 4
@@ -65,7 +69,7 @@ class Alertmanager:
 
     async def _post(self, alerts: Sequence[Alert]) -> str:
         now = self._now()
-        body = msgspec.json.encode([self._wire(alert, now) for alert in alerts])
+        body = msgspec.json.encode([self._wire(one, now) for alert in alerts for one in _as_known(alert, now)])
         return await post(self._session, self._url, body, _json, sleep=self._sleep, random=self._random)
 
     def _wire(self, alert: Alert, now: datetime) -> dict[str, Any]:
@@ -78,6 +82,12 @@ class Alertmanager:
             "endsAt": ends,
             "generatorURL": str(self._external_url / "alerts" / alert.id),
         }
+
+
+def _as_known(alert: Alert, now: datetime) -> Iterator[Alert]:
+    yield alert
+    if alert.escalated is not None and now <= alert.escalated + timedelta(milliseconds=END_REPEATED):
+        yield resolved(unescalated(alert), millis(alert.escalated))
 
 
 def _json() -> Mapping[str, str]:

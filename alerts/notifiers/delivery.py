@@ -113,7 +113,7 @@ class Delivery:
                 if self._clock() - began < self._give_up_seconds:
                     return False
                 self.failed[name, "expired"] += 1
-            log.error("%s was not told that %s %s is %s: %s", name, alert.rule, alert.id, alert.state, outcome.reason)
+            log.error("%s was not told that %s %s is %s: %s", name, alert.rule, alert.id, alert.transition, outcome.reason)
         self._settled.setdefault(entry, set()).add(name)
         return True
 
@@ -132,18 +132,19 @@ class Delivery:
 
 
 def _entry(alert: Alert) -> Entry:
-    return alert.id, alert.state
+    return alert.id, alert.transition
 
 
 def _identity(alert: Alert) -> str:
-    return repr(sorted(alert.labels.items()))
+    """What is said of it must stay in order. Its severity may rise, and names of rules are unique."""
+    return repr(sorted(item for item in alert.labels.items() if item[0] != "severity"))
 
 
 def _batches(alerts: Sequence[Alert]) -> Iterator[list[Alert]]:
     """In order, cut where labels would occur twice: Alertmanager knows an alert by its labels, so the later must come later."""
     batch: list[Alert] = []
     taken: set[str] = set()
-    for alert in sorted(alerts, key=lambda alert: (alert.ended or alert.started, alert.started, alert.state)):
+    for alert in sorted(alerts, key=lambda alert: (alert.ended or alert.escalated or alert.started, alert.started, alert.state)):
         identity = _identity(alert)
         if identity in taken:
             yield batch

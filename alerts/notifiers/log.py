@@ -20,5 +20,5 @@ class Log:
     async def send(self, alerts: Sequence[Alert]) -> list[Outcome]:
         for alert in alerts:
             level = LEVELS.get(alert.severity, logging.WARNING) if alert.state == "firing" else logging.INFO
-            log.log(level, "alert %s %s %s: %s", alert.state, alert.rule, alert.id, alert.annotations.get("summary", ""))
+            log.log(level, "alert %s %s %s: %s", alert.transition, alert.rule, alert.id, alert.annotations.get("summary", ""))
         return [ACCEPTED] * len(alerts)

@@ -59,7 +59,7 @@ class Webhook:
     def _headers(self, alert: Alert, body: bytes) -> Callable[[], Mapping[str, str]]:
         def headers() -> Mapping[str, str]:
             timestamp = str(int(self._now()))
-            plain = {"Content-Type": "application/json", KEY_HEADER: f"{alert.id}-{alert.state}", TIMESTAMP_HEADER: timestamp}
+            plain = {"Content-Type": "application/json", KEY_HEADER: f"{alert.id}-{alert.transition}", TIMESTAMP_HEADER: timestamp}
             return {**plain, SIGNATURE_HEADER: sign(self._secret, timestamp, body)} if self._secret else plain
 
         return headers

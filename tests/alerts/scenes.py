@@ -7,7 +7,7 @@ import msgspec
 
 from alerts.evaluation import Alert
 from alerts.rules import RuleSet, load_rules
-from alerts.watch import ALERTS, Watch
+from alerts.watch import ALERTS, Entry, Watch
 from streams.flow import Flush
 from streams.partition import ROLLUPS, STAMP
 from tests.streams.records import T0, M, Rec, event, record, store, topic_of, view
@@ -124,18 +124,18 @@ class Scene:
         seen = dict.fromkeys((alert.rule, alert.state, " ".join(alert.dimensions.values()), minute_of(alert)) for alert in self.published)
         return list(seen)
 
-    def pending(self) -> list[tuple[str, str]]:
-        return [(alert.id, alert.state) for alert in self.watch.outbox()]
+    def pending(self) -> list[Entry]:
+        return [(alert.id, alert.transition) for alert in self.watch.outbox()]
 
-    def deliver(self) -> list[tuple[str, str]]:
+    def deliver(self) -> list[Entry]:
         entries = self.pending()
         for id_, state in entries:
-            self.watch.delivered(id_, "firing" if state == "firing" else "resolved")
+            self.watch.delivered(id_, state)
         return entries
 
 
 def minute_of(alert: Alert) -> int:
-    return round(((alert.ended or alert.started).timestamp() * 1000 - T0) / M)
+    return round(((alert.ended or alert.escalated or alert.started).timestamp() * 1000 - T0) / M)
 
 
 def views(at: int, number: int, **fields: Any) -> list[dict[str, Any]]:

@@ -12,14 +12,15 @@ from hypothesis import strategies as st
 from alerts import detection
 from alerts.conditions import Detector
 from alerts.detectors import counts
+from alerts.evaluation import alert_id
 from alerts.rules import RulesError, is_detectable, load_rules
-from alerts.watch import DETECTION_ROW
+from alerts.watch import DETECTION_ROW, OUTBOX_ROW, STANDING_ROW
 from streams.kpis import KPIS
 from streams.panes import utc
 from streams.partition import ROLLUPS
 from streams.readings import PublishedReading
 from streams.rollups import Partial, encode_partial
-from tests.alerts.scenes import Scene, reviews, views
+from tests.alerts.scenes import Scene, minute_of, reviews, views
 from tests.streams.records import T0, D, H, M, Rec
 
 PANE = 5 * M
@@ -145,6 +146,146 @@ def test_neither_crashes_nor_when_one_looks_change_anything(settled: Scene, cras
     assert {(alert.id, alert.annotations["why"]) for alert in scene.published} == {(alert.id, alert.annotations["why"]) for alert in calm.published}
     rows = [{key: value for key, value in one.rows.items() if key.startswith(DETECTION_ROW)} for one in (scene, calm)]
     assert rows[0] == rows[1]
+
+
+# --- severity rises once --------------------------------------------------------------------------------------------
+
+RISING = SURGE.replace("detect: surge", "detect: surge\n      escalate: page").replace("{severity: page}", "{severity: ticket, team: web}")
+CRASHES = st.sets(st.integers(0, 47), max_size=4)
+
+
+def worse(at: int) -> int:
+    """Thrice the usual, and after twenty minutes twelve times."""
+    return usual(at) * (1 if not STORM <= at < STORM + H else 3 if at < STORM + 20 * M else 12)
+
+
+def told(scene: Scene) -> list[tuple[str, str, int]]:
+    """Transition, severity and minute since T0 of what was published, repeats left out."""
+    of = [(alert.transition, alert.severity, minute_of(alert)) for alert in scene.published]
+    return list(dict.fromkeys(of))
+
+
+@pytest.fixture(scope="module")
+def rising(settled: Scene) -> Scene:
+    scene = copied(settled).restart(rules(RISING, DROP))
+    return traffic(scene, T0 + SETTLED, STORM, every=PANE)
+
+
+def test_an_incident_that_doubles_is_told_again_with_a_graver_severity_under_the_same_id(rising: Scene) -> None:
+    scene = traffic(copied(rising), STORM, STORM + 4 * H, worse, every=PANE)
+    first, second, last = scene.published
+    assert [(alert.state, alert.transition, alert.severity) for alert in scene.published] == [
+        ("firing", "firing", "ticket"),
+        ("firing", "escalated", "page"),
+        ("resolved", "resolved", "page"),
+    ]
+    assert {alert.id for alert in scene.published} == {alert_id(first.labels, round(first.started.timestamp() * 1000))}
+    assert first.labels | {"severity": "page"} == second.labels == last.labels
+    assert (first.escalated, first.escalated_from) == (None, None)
+    assert second.escalated == last.escalated
+    assert second.escalated_from == last.escalated_from == "ticket"
+    assert utc(STORM + 20 * M) < second.escalated <= utc(STORM + 35 * M)
+    assert second.started == first.started
+    assert second.annotations["escalated"] == f"from ticket at {second.escalated:%Y-%m-%d %H:%M} UTC"
+    assert second.value > 2 * first.value
+    assert second.annotations["why"].startswith(f"{second.value} in "), "why, as it is known now"
+    assert second.explanation.statistic / second.explanation.limit >= 2 * first.explanation.statistic / first.explanation.limit
+    assert second.explanation == last.explanation
+    assert scene.pending() == [(first.id, "firing"), (first.id, "escalated"), (first.id, "resolved")]
+    assert [alert.severity for alert in scene.watch.outbox()] == ["ticket", "page", "page"]
+
+
+def test_without_a_word_in_the_rule_it_stays_as_it_is(settled: Scene) -> None:
+    scene = traffic(copied(settled), T0 + SETTLED, STORM + 2 * H, worse, every=PANE)
+    (firing,) = scene.published
+    assert (firing.severity, firing.escalated) == ("page", None)
+
+
+def test_what_does_not_double_stays_as_it_is(rising: Scene) -> None:
+    scene = traffic(copied(rising), STORM, STORM + 4 * H, times(3, STORM, STORM + H), every=PANE)
+    assert [of[:2] for of in told(scene)] == [("firing", "ticket"), ("resolved", "ticket")]
+
+
+@settings(max_examples=10, deadline=None)
+@given(CRASHES, st.booleans(), st.booleans())
+def test_a_crash_neither_repeats_nor_forgets_the_second_notice(rising: Scene, crashes: set[int], flushed: bool, delivers: bool) -> None:
+    calm = traffic(copied(rising), STORM, STORM + 4 * H, worse, every=PANE)
+    scene, delivered = copied(rising), list[tuple[str, str]]()
+    for number, at in enumerate(range(STORM, STORM + 4 * H, PANE)):
+        traffic(scene, at, at + PANE, worse, every=PANE)
+        if delivers:
+            delivered += scene.deliver()
+            scene.settle()
+        if number in crashes:
+            if not flushed:
+                scene.feed(*views(at + PANE, 0)).watch.tick(scene.seconds + 0.5)  # judged and not written
+            scene.restart()
+    scene.tick()
+    assert told(scene) == told(calm)
+    assert (delivered if delivers else scene.pending()) == calm.pending()
+    rows = [{key: value for key, value in one.rows.items() if key.startswith((DETECTION_ROW, STANDING_ROW))} for one in (scene, calm)]
+    assert rows[0] == rows[1]
+
+
+def test_catching_up_records_that_it_rose_and_tells_when_the_present_is_reached(rising: Scene) -> None:
+    """The first notice was told; then the worker was away for hours."""
+    scene = traffic(copied(rising), STORM, STORM + 20 * M, worse, every=PANE)
+    assert [of[:2] for of in told(scene)] == [("firing", "ticket")]
+    scene.deliver()
+    scene.wall = lambda: STORM + 6 * H
+    traffic(scene, STORM + 20 * M, STORM + 55 * M, worse, every=PANE)
+    assert [of[:2] for of in told(scene)] == [("firing", "ticket"), ("escalated", "page")], "on the topic"
+    assert scene.pending() == []
+    assert [(alert.severity, alert.labels["severity"], alert.transition) for alert in scene.watch.resends()] == [("ticket", "ticket", "firing")]
+    assert "escalated" not in scene.watch.resends()[0].annotations
+    present, over = copied(scene), copied(scene)
+    traffic(present, STORM + 55 * M, STORM + H, worse, every=PANE)
+    assert [(state, alert.severity) for (_, state), alert in zip(present.pending(), present.watch.outbox(), strict=True)] == [("escalated", "page")]
+    assert [alert.severity for alert in present.watch.resends()] == ["page"]
+    over.wall = lambda: STORM + 12 * H
+    traffic(over, STORM + 55 * M, STORM + 5 * H, worse, every=PANE)
+    assert told(over)[-1][:2] == ("resolved", "page"), "the topic has it as it was"
+    assert [(state, alert.severity) for (_, state), alert in zip(over.pending(), over.watch.outbox(), strict=True)] == [("resolved", "ticket")]
+
+
+def test_the_severity_of_a_share_rises_with_the_share_and_not_with_the_evidence(moods: Scene) -> None:
+    rising = MOOD.replace("ratio_rise", "ratio_rise\n      escalate: page").replace("{severity: page}", "{severity: info}")
+
+    def storm(bad: Callable[[int], int]) -> Scene:
+        scene = copied(moods).restart(rules(rising))
+        for hour in range(54, 90):
+            scene.feed(*reviews(T0 + hour * H, bad(hour), 10 - bad(hour))).tick()
+        return scene
+
+    assert [of[:2] for of in told(storm(lambda _: 5))] == [("firing", "info")], "evidence is a hundred times what it was"
+    assert [of[:2] for of in told(storm(lambda hour: 5 if hour < 60 else 10))] == [("firing", "info"), ("escalated", "page")]
+
+
+def test_other_rules_end_an_alert_that_would_be_another_one(rising: Scene) -> None:
+    fired = traffic(copied(rising), STORM, STORM + 50 * M, worse, every=PANE)
+    fired.deliver()
+    fired.settle()
+    for text, ends in ((RISING, False), (RISING.replace("team: web", "team: shop"), True), (RISING.replace("ticket", "info"), True), (SURGE, True)):
+        scene = copied(fired)
+        scene.watch.use(load_rules(rules(text, DROP)))
+        scene.tick()
+        assert [(alert.transition, alert.severity) for alert in scene.watch.outbox()] == ([("resolved", "page")] if ends else [])
+
+
+def test_rows_from_before_severities_rose_go_on(rising: Scene) -> None:
+    """What fires without a score never rises; everything else is as it was."""
+    fired = traffic(copied(rising), STORM, STORM + 20 * M, worse, every=PANE)
+    old = copied(fired)
+    for key, value in list(old.rows.items()):
+        if key.startswith((STANDING_ROW, OUTBOX_ROW)) and isinstance(wire := msgspec.msgpack.decode(value), dict):
+            for row in (wire, wire.get("alert", {})):
+                for name in ("score", "escalated", "escalated_from", "raised"):
+                    row.pop(name, None)
+            old.rows[key] = msgspec.msgpack.encode(wire)
+    old.restart()
+    assert old.pending() == fired.pending() != []
+    traffic(old, STORM + 20 * M, STORM + 4 * H, worse, every=PANE)
+    assert [of[:2] for of in told(old)] == [("firing", "ticket"), ("resolved", "ticket")]
 
 
 # --- what is not known is not zero ----------------------------------------------------------------------------------

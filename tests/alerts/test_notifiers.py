@@ -20,6 +20,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import aiohttp
+import msgspec
 import pytest
 from aiohttp import web
 from msgspec.structs import replace
@@ -30,6 +31,8 @@ from alerts.notifiers.alertmanager import Alertmanager
 from alerts.notifiers.delivery import Delivery
 from alerts.notifiers.log import Log
 from alerts.notifiers.webhook import KEY_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, Webhook, sign
+from alerts.rules import RuleSet
+from alerts.watch import OUTBOX_ROW, Watch
 from streams.readings import bounds
 from tests.alerts.scenes import Scene, reviews
 from tests.streams.records import T0, M
@@ -42,11 +45,17 @@ def alert(name: str = "Surge", *, state: str = "firing", ago: float = 120.0, **l
     started = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=ago)
     return Alert(
         id=f"{name}-id", rule=name, site="shop", labels={"alertname": name, "site": "shop", "service": "engagement", "severity": "page", **labels},
-        dimensions={}, severity="page", state="firing" if state == "firing" else "resolved", since=started, started=started,
+        dimensions={}, severity=labels.get("severity", "page"), state="firing" if state == "firing" else "resolved", since=started, started=started,
         ended=None if state == "firing" else started + timedelta(seconds=60), kpi="negative_share", value=0.6, usual=0.1, n=50, low=0.5, high=0.7,
         numerator=30, window=bounds(T0, T0 + M), threshold="above 50 %",
         annotations={"summary": "60 % negative", "description": "30 of 50", "runbook_url": "https://docs.example/Surge.md"},
     )  # fmt: skip
+
+
+def risen(first: Alert, ago: float = 60.0) -> Alert:
+    """The same, its severity risen from ticket to page `ago` seconds before now."""
+    at = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=ago)
+    return replace(first, severity="page", labels=first.labels | {"severity": "page"}, escalated=at, escalated_from="ticket", value=0.9)
 
 
 class Patience:
@@ -224,6 +233,39 @@ async def test_firing_then_resolved_with_everything_people_need(pager: Pager, se
     assert await asyncio.to_thread(pager.known, "Whole") == [], "it is over"
 
 
+async def test_of_an_alert_whose_severity_rises_alertmanager_knows_one_at_a_time(pager: Pager, session: aiohttp.ClientSession) -> None:
+    """To it they are two: the first ends as the second begins, and the people of the first are told."""
+    notifier, first = Alertmanager(session, pager.url, HERE), alert("Rise", severity="ticket")
+    second = risen(first)
+
+    async def severities() -> list[str]:
+        return [one["labels"]["severity"] for one in await asyncio.to_thread(pager.known, "Rise")]
+
+    assert await notifier.send([first]) == [ACCEPTED]
+    assert await severities() == ["ticket"]
+    await asyncio.to_thread(pager.notified, "Rise", "firing")
+    assert await notifier.send([second, alert("Beside")]) == [ACCEPTED] * 2
+    assert await severities() == ["page"]
+    ended = (await asyncio.to_thread(pager.notified, "Rise", "resolved"))["alert"]
+    assert ended["labels"] == first.labels
+    assert datetime.fromisoformat(ended["endsAt"]) == second.escalated
+    assert ended["generatorURL"] == f"{HERE}/alerts/Rise-id", "the same page for both"
+    notices = [notice for notice in pager.received if notice["groupLabels"] == {"alertname": "Rise"}]
+    assert {"page"} in [{one["labels"]["severity"] for one in notice["alerts"] if one["status"] == "firing"} for notice in notices]
+    assert await notifier.send([second]) == [ACCEPTED], "said again"
+    assert await severities() == ["page"]
+    assert await notifier.send([replace(second, state="resolved", ended=second.escalated + timedelta(seconds=30))]) == [ACCEPTED]
+    assert await severities() == []
+
+
+@pytest.mark.parametrize(("minutes", "known"), [(14, []), (16, ["ticket"])])
+async def test_the_end_of_what_it_was_is_said_for_a_quarter_of_an_hour(pager: Pager, session: aiohttp.ClientSession, minutes: int, known: list[str]) -> None:
+    notifier, first = Alertmanager(session, pager.url, HERE), alert(f"Rose{minutes}", ago=3600.0, severity="ticket")
+    for one in (first, risen(first, ago=60.0 * minutes)):
+        assert await notifier.send([one]) == [ACCEPTED]
+    assert sorted(one["labels"]["severity"] for one in await asyncio.to_thread(pager.known, first.rule)) == sorted([*known, "page"])
+
+
 async def test_a_bad_alert_is_sent_alone_and_the_others_arrive(pager: Pager, session: aiohttp.ClientSession) -> None:
     patience = Patience()
     notifier = Alertmanager(session, pager.url, HERE, sleep=patience.sleep)
@@ -355,9 +397,10 @@ def test_waiting_grows_with_jitter_and_is_bounded() -> None:
 
 async def test_the_log_says_it_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="alerts.notifiers.log"):
-        assert await Log().send([alert(), alert(state="resolved")]) == [ACCEPTED, ACCEPTED]
+        assert await Log().send([alert(), risen(alert()), alert(state="resolved")]) == [ACCEPTED] * 3
     assert [(record.levelno, record.getMessage()) for record in caplog.records] == [
         (logging.ERROR, "alert firing Surge Surge-id: 60 % negative"),
+        (logging.ERROR, "alert escalated Surge Surge-id: 60 % negative"),
         (logging.INFO, "alert resolved Surge Surge-id: 60 % negative"),
     ]
 
@@ -437,6 +480,29 @@ async def test_an_end_does_not_overtake_its_beginning(session: aiohttp.ClientSes
     await delivery.tell(hook)
     assert endpoint.told()[3:] == [("Surge", "firing"), ("Surge", "resolved")]
     assert scene.pending() == []
+
+
+async def test_the_second_notice_does_not_overtake_the_first(session: aiohttp.ClientSession, endpoint: Endpoint) -> None:
+    first = alert("Rise", severity="ticket")
+    second = risen(first)
+    last = replace(second, state="resolved", ended=second.escalated + timedelta(seconds=30))
+    watch, patience = Watch(0, 1, rules=RuleSet(), clock=lambda: T0), Patience()
+    watch.load([(OUTBOX_ROW + f"{one.id}/{one.transition}".encode(), msgspec.msgpack.encode(one)) for one in (last, second, first)])
+    endpoint.codes["*"] = [500] * 3
+    hook = Webhook(session, endpoint.url, HERE, sleep=patience.sleep, random=no_jitter)
+    delivery = Delivery(lambda: [watch], [hook], clock=patience.clock, sleep=patience.sleep, random=no_jitter)
+    await delivery.tell(hook)
+    assert len(endpoint.seen) == 3
+    patience.now += 60
+    await delivery.tell(hook)
+    assert [headers[KEY_HEADER] for headers, _ in endpoint.seen] == ["Rise-id-firing"] * 4 + ["Rise-id-escalated", "Rise-id-resolved"]
+    told = [json.loads(body)["alerts"][0] for _, body in endpoint.seen[3:]]
+    assert [(one["status"], one["labels"]["severity"], one["fingerprint"]) for one in told] == [
+        ("firing", "ticket", "Rise-id"),
+        ("firing", "page", "Rise-id"),
+        ("resolved", "page", "Rise-id"),
+    ]
+    assert watch.outbox() == []
 
 
 async def test_a_bad_alert_blocks_no_other_and_is_given_up_in_the_end(

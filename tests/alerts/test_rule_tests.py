@@ -1,17 +1,22 @@
 """Tests of rules in files: the notation of series, what is refused and how, and that everything behind them is the real thing."""
 
+import json
 import re
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import click
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agents.replay import Lines
+from agents.rules import Wanted, encoded, replay_files, replayed_lines
 from alerts.backtest import HEIGHT, Backtest, chart, columns
 from alerts.cases import find_files, read_tests
+from alerts.evaluation import instant
 from alerts.notation import MOST, Sample, cells, check_sample, kind_of, parse
 from alerts.playback import Playback
 from alerts.rules import DEFAULT_RULES, RuleSet, check, load_rules, read_rules
@@ -403,6 +408,76 @@ tests:
       - {at: 1d11h, alert: Day, firing: [{value: 48}]}
 """
     assert played(tmp_path, rule, test) == []
+
+
+@pytest.mark.parametrize(
+    ("site", "fires"),
+    [
+        ("{}", True),
+        ("{time_zone: Asia/Tokyo, calendar: [2026-03-12]}", False),
+        ("{time_zone: Asia/Tokyo, calendar: [2026-03-11]}", True),
+        ("{calendar: [2026-03-12]}", True),
+    ],
+)
+def test_holidays_begin_and_end_in_the_zone_of_their_site(tmp_path: Path, site: str, fires: bool) -> None:
+    """Japan stays at home on Thursday: from Wednesday, 15:00 UTC, for a day."""
+    rule = "groups: [{name: g, rules: [{alert: Drop, kpi: page_views, detect: drop, labels: {severity: page}, annotations: {summary: '{value}'}}]}]"
+    test = f"""
+tests:
+  - name: one
+    sites: {{shop: {site}}}
+    series: [{{kpi: page_views, interval: 1h, values: '(300 330 270)x77 115x23 300x5'}}]
+    never: [Drop]
+"""
+    assert bool(played(tmp_path, rule, test)) == fires
+
+
+RISES = """
+groups:
+  - name: g
+    rules:
+      - alert: Surge
+        kpi: page_views
+        detect: surge
+        escalate: page
+        labels: {severity: info}
+        annotations: {summary: '{value}'}
+"""
+
+
+def test_a_severity_that_rises_is_expected_as_a_label(tmp_path: Path) -> None:
+    test = """
+tests:
+  - name: one
+    series: [{kpi: page_views, interval: 1h, values: '(300 330 270)x24 660 3000 300x5'}]
+    expect:
+      - {at: 3d30m, alert: Surge, firing: [{labels: {site: shop, severity: info}}]}
+      - {at: 3d1h30m, alert: Surge, firing: [{labels: {site: shop, severity: SEVERITY}}]}
+      - {at: 3d5h, alert: Surge, firing: []}
+"""
+    assert played(tmp_path, RISES, test.replace("SEVERITY", "page")) == []
+    (failure,) = played(tmp_path, RISES, test.replace("SEVERITY", "info"))
+    assert failure.expected == ('fires {site="shop"} as info',)
+    assert failure.found[0].startswith('fires {site="shop"} as page since 2026-03-05 01:')
+    (silent,) = played(tmp_path, RISES, re.sub(r"expect:.*", "never: [Surge]", test, flags=re.S))
+    assert silent.alert == "Surge", "one incident is told once"
+
+
+def test_a_replay_says_when_a_severity_rose(tmp_path: Path) -> None:
+    """Two and a half days of ten page views in five minutes; then thirty, then a hundred and twenty."""
+    numbers = [10] * 720 + [30] * 4 + [120] * 8 + [10] * 40
+    lines = [msgspec.json.encode(wire) for pane, number in enumerate(numbers) for wire in views(T0 + pane * 5 * M, number)]
+    (tmp_path / "past.jsonl").write_bytes(b"\n".join(lines))
+    found = replay_files(Lines([str(tmp_path / "past.jsonl")]), load_rules(RISES), Sites(), 1, Wanted(), lambda *_: None)
+    (incident,) = found.backtest.incidents
+    (rule,) = json.loads(encoded(found.fields()))["rules"]
+    (alert,) = rule["alerts"]
+    assert (rule["fired"], rule["escalated"], alert["severity"], alert["escalated"]["severity"]) == (1, 1, "info", "page")
+    assert alert["started"] < alert["escalated"]["at"] < alert["ended"]
+    assert alert["escalated"]["value"] > 2 * alert["value"] > 0
+    said = [click.unstyle(line) for line in replayed_lines(found)]
+    assert f"    page from {instant(incident.escalated.escalated)} on: {alert['escalated']['value']}, usual " in "\n".join(said)
+    assert any(re.match(r"Surge  info, 1 page +1 ", line) for line in said)
 
 
 @pytest.mark.parametrize(

@@ -74,10 +74,23 @@ def test_detectors():
     assert (step.by, step.condition) == (("funnel", "step"), Detect("ratio_fall", "balanced"))
 
 
+def test_a_severity_that_rises_is_another_label():
+    found = load_rules(rule(**DETECT, labels="{severity: info, team: care}", escalate="page")).rules[0]
+    assert (found.severity, found.escalate) == ("info", "page")
+    first, second = found.alert_labels("shop", ()), found.alert_labels("shop", (), escalated=True)
+    assert (first["severity"], second) == ("info", first | {"severity": "page"})
+    assert load_rules(rule(**DETECT)).rules[0].escalate is None
+
+
 DETECT = {"kpi": "page_views", "window": "", "above": "", "detect": "surge"}
 FAULTS = [
     (DETECT | {"detect": "spike"}, "detect: 'spike' is not allowed (Invalid enum value 'spike'); write one of surge, drop, ratio_rise, ratio_fall"),
     (DETECT | {"sensitivity": "high"}, "sensitivity: 'high' is not allowed (Invalid enum value 'high'); write one of sensitive, balanced, strict"),
+    ({"escalate": "page"}, "escalate: belongs to `detect`: leave it out here; write a second rule with another threshold and a graver severity"),
+    (DETECT | {"escalate": "info"}, "escalate: 'info' is not graver than the severity of the rule, 'page'; nothing is: leave `escalate` out"),
+    (DETECT | {"escalate": "info", "labels": "{severity: ticket}"}, "escalate: 'info' is not graver than the severity of the rule, 'ticket'; allowed: page"),
+    (DETECT | {"escalate": "pager"}, "escalate: 'pager' is not allowed (Invalid enum value 'pager'); write one of page, ticket, info"),
+    (DETECT | {"escalate": "ticket", "labels": "{severity: critical}"}, "labels: severity is 'critical'"),
     ({"delay": "5m"}, "delay: belongs to `detect`: leave it out here"),
     (DETECT | {"delay": "90s"}, "delay: '90s' is not allowed; write whole minutes, at most 1d"),
     (DETECT | {"kpi": "bounce_rate", "detect": "ratio_rise", "delay": "5m"}, "delay: outcomes count when they come, late ones too: leave `delay` out"),

@@ -1,7 +1,7 @@
 """The sites file: every field, and errors that name site and field."""
 
 import re
-from datetime import UTC
+from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -10,7 +10,7 @@ import pytest
 
 from streams import sources
 from streams.events import ElementClicked, PageViewed, SignedUp
-from streams.panes import Pane
+from streams.panes import HOUR, Pane
 from streams.sites import CHECKOUT, ConsentDefaults, Funnel, Goal, Site, SitesError, Step, fits_template, load_sites
 
 PAGE = (Path(__file__).parents[2] / "docs" / "sites.md").read_text()
@@ -44,6 +44,11 @@ def test_named_sites_and_the_default():
         ("sites: {good: {}, shop: {hosts: shop.example}}", ["site shop", "hosts", "array"]),
         ("sites: {shop: {hosts: [1]}}", ["site shop", "hosts"]),
         ("sites: {shop: {timezone: UTC}}", ["site shop", "timezone", "time_zone"]),
+        ("sites: {good: {calendar: []}, shop: {calendar: [2026-12-25, 2026-02-30]}}", ["site shop", "calendar", "'2026-02-30' is no day", "as 2026-12-25"]),
+        ("sites: {shop: {calendar: [2026-12-25 10:00:00]}}", ["site shop", "calendar", "'2026-12-25 10:00:00' is no day"]),
+        ("sites: {shop: {calendar: [25.12.2026]}}", ["site shop", "calendar", "'25.12.2026' is no day"]),
+        ("sites: {shop: {calendar: [20261225]}}", ["site shop", "calendar", "20261225 is no day"]),
+        ("default: {calendar: 2026-12-25}", ["default", "calendar", "'2026-12-25' is no list", "[2026-12-25, 2026-12-26]"]),
         ("sites: {shop: {consent: {analytics: maybe}}}", ["site shop", "consent.analytics", "bool"]),
         ("sites: {shop: {consent: {tracking: true}}}", ["site shop", "consent", "tracking"]),
         ("sites: {shop: 5}", ["shop"]),
@@ -98,6 +103,13 @@ def test_errors_name_site_and_field(text, words):
         load_sites(text, "the sites file")
     for word in ("the sites file", *words):
         assert word in str(error.value)
+
+
+def test_holidays_are_days_of_the_site():
+    sites = load_sites("sites: {far: {time_zone: Pacific/Auckland, calendar: [2026-12-25, '2027-01-01', 2026-12-25]}, here: {calendar: [2026-12-25]}, none:}")
+    christmas = round(datetime(2026, 12, 25, tzinfo=UTC).timestamp() * 1000)
+    hours = {name: [hour for hour in range(-24, 48) if sites[name].is_holiday(christmas + hour * HOUR)] for name in ("far", "here", "none")}
+    assert hours == {"far": list(range(-13, 11)), "here": list(range(24)), "none": []}
 
 
 def test_the_page_has_every_field():

@@ -212,6 +212,71 @@ def test_a_holiday_is_a_weekend() -> None:
     assert weekdays == weekends_then == any_day == any_day_then
 
 
+def holidays(days: int, factor: float, seed: int, *, told: bool, outage: bool = False) -> list[float]:
+    """When alerts open (days since) from a Wednesday on whose rate, for some days, falls to `factor`; two hours of the first afternoon to a tenth of that."""
+    begin, end = 16 * PER_DAY, (16 + days) * PER_DAY
+    rng = random.Random(f"{seed} 300 situations")
+
+    def findings() -> Iterator[Finding]:
+        state = counts.start(FIVE_MINUTES)
+        for place, rate in enumerate(made_rates(rng, 300, CALM, 18 + days, FIVE_MINUTES)):
+            of_day = factor if begin <= place < end else 1
+            y = poisson(rng, rate * of_day * (0.1 if outage and begin + 14 * 12 <= place < begin + 16 * 12 else 1))
+            yield counts.advance(state, BEGIN + place * FIVE_MINUTES, y, holiday=told and begin <= place < end)
+
+    return [(place + 1 - begin) / PER_DAY for place, _ in onsets(findings()) if place >= begin]
+
+
+@pytest.mark.parametrize("days", [1, 3])
+def test_a_quiet_holiday_of_the_calendar_is_no_drop_and_leaves_no_echo(days: int) -> None:
+    for seed in range(2):
+        assert holidays(days, 0.4, seed, told=False)
+        assert holidays(days, 0.4, seed, told=True) == []
+
+
+def test_an_outage_on_a_holiday_is_found() -> None:
+    for seed in range(2):
+        (at,) = holidays(1, 0.4, seed, told=True, outage=True)
+        assert 14 / 24 < at < 15 / 24
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_a_holiday_of_a_series_by_days(told: bool) -> None:
+    """The eighth Wednesday at two fifths of its kind; weekends are half as busy."""
+    state, rng, found = counts.start(DAY), random.Random(1), []
+    for day in range(60):
+        usual = 500 if day % 7 >= 5 else 1_000
+        y = poisson(rng, usual * (0.4 if day == 51 else 1))
+        found.append(counts.advance(state, BEGIN + day * DAY, y, directions="drop", holiday=told and day == 51))
+    assert [place for place, _ in onsets(found)] == ([] if told else [51])
+    (usual_then, usual_after) = found[51].usual, found[52].usual
+    assert usual_then == pytest.approx(300 if told else 1_000, rel=0.15)
+    assert usual_after == pytest.approx(1_000, rel=0.35), "the last holiday is part of no window any more"
+
+
+def test_no_level_is_accepted_for_holidays(two_weeks: bytes) -> None:
+    """A shop that is closed over three of them opens again as it was."""
+    state = copy_of(two_weeks)
+    before = list(state.profiles[counts.WEEKDAY])
+    closed, rng = state.end, random.Random(1)
+    for place in range(3 * PER_DAY):
+        finding = counts.advance(state, closed + place * FIVE_MINUTES, rng.randrange(2), holiday=True)
+        assert finding.note == ""
+    assert finding.state == "firing", "closed for days is not what a holiday is expected to be"
+    learnt = [slot for slot, usual in enumerate(state.profiles[counts.WEEKDAY]) if usual != before[slot]]
+    assert len(learnt) <= 1, "the slot that was open when they began"
+    findings = list(follow(state, 1, 300))
+    assert {finding.note for finding in findings} == {""}
+    assert "normal" in {finding.state for finding in findings[: 4 * 12]}
+    assert not list(onsets(findings[4 * 12 :]))
+
+
+def test_states_from_before_there_were_holidays_go_on(two_weeks: bytes) -> None:
+    old: CountState = msgspec.msgpack.decode(msgspec.msgpack.encode(msgspec.msgpack.decode(two_weeks)[:-2]), type=CountState)
+    assert (old.holiday_end, old.before) == (0, None)
+    assert list(follow(old, 0.1, 300)) == list(follow(copy_of(two_weeks), 0.1, 300))
+
+
 def test_days_of_local_time_may_have_23_or_25_hours() -> None:
     state, at = counts.start(DAY), BEGIN - HOUR
     for place in range(60):

@@ -1,10 +1,12 @@
 """Detectors on real series with known incidents, and on quiet days: small versions of the tables in docs/detection.md."""
 
 from collections import Counter
+from itertools import takewhile
 
 import pytest
 
 from alerts.detectors import Sensitivity, counts
+from alerts.evaluation import ESCALATION
 from benchmarks import detection
 from benchmarks.detection import CALM, DATA, RATES, WILD
 from tests.conftest import missing
@@ -39,6 +41,19 @@ def test_labelled_windows_of_brand_mentions(series: dict[str, detection.Labelled
     assert found.score >= 70
     assert found.false_alerts <= 30
     assert found.hit >= hit
+
+
+@pytest.mark.slow
+def test_few_incidents_become_twice_as_strong_and_those_are_mostly_real(series: dict[str, detection.LabelledSeries]) -> None:
+    """What `escalate` makes of brand mentions, as docs/rules.md says it."""
+    found: Counter[tuple[bool, bool]] = Counter()
+    for each in series.values():
+        findings = list(detection.judged(each.values, detection.FIVE_MINUTES, "balanced", "surge", each.at[0]))
+        for place, first in detection.onsets(findings):
+            rest = list(takewhile(lambda finding: finding.state == "firing", findings[place:]))
+            rises = any(finding.score >= ESCALATION * first.score for finding in rest)
+            found[rises, any(begin <= place <= end for begin, end in each.windows)] += 1
+    assert found == {(True, True): 4, (True, False): 2, (False, True): 14, (False, False): 23}
 
 
 @pytest.mark.usefixtures("real_data")
