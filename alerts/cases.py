@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from alerts.notation import SHAPE, Sample, Value, cells, check_sample, parse
-from alerts.rules import TEST_SUFFIX, Rule, RulesError, RuleSet, duration, duration_name, is_test_file, read_rules
+from alerts.rules import TEST_SUFFIX, Rule, RulesError, RuleSet, duration, duration_name, is_test_file, not_a_measure, read_rules
 from streams import events as e
 from streams import strict_yaml
 from streams.aggregates import Cell
@@ -314,7 +314,7 @@ class _File:
             return None
         kpi = _KPI.get(series.kpi)
         if kpi is None:
-            self.fault(wire.name, f"{place}: kpi", f"{series.kpi!r} is not a measure; measures: {', '.join(_KPI)}")
+            self.fault(wire.name, f"{place}: kpi", not_a_measure(series.kpi))
             return None
         site = self.site(wire.name, f"{place}: site", series.site) if series.site else wire.site
         fact = FAMILY_OF[kpi.name].fact

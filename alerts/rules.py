@@ -18,6 +18,7 @@ from streams.kpis import KPIS, Kpi, Live, Window
 from streams.panes import DAY, HOUR, MINUTE, SECOND, Pane
 from streams.rollups import FAMILY_OF, KEPT, pane_size_of
 from streams.sites import SITE_NAME
+from streams.words import suggest
 
 DEFAULT_RULES = Path(__file__).parent / "rules"
 """The rules that come with the product; in force where an operator names none."""
@@ -51,6 +52,7 @@ _OF_DETECT = {
     "escalate": "belongs to `detect`: leave it out here; write a second rule with another threshold and a graver severity",
 }
 _KPI = {kpi.name: kpi for kpi in KPIS}
+MEASURES_LISTED = "`engage kpis` lists them"
 _DURATION_TEXT = "a duration such as 30s, 10m, 1h30m or 2d"
 
 
@@ -65,7 +67,8 @@ class Fault(NamedTuple):
     """With what is allowed."""
 
     def __str__(self) -> str:
-        return ": ".join(part for part in (self.file, self.rule and f"rule {self.rule}", self.field, self.problem) if part)
+        where = self.rule if self.rule.startswith("group ") else self.rule and f"rule {self.rule}"
+        return ": ".join(part for part in (self.file, where, self.field, self.problem) if part)
 
 
 class RulesError(ValueError):
@@ -181,7 +184,7 @@ def load_rules(text: str, name: str = "rules") -> RuleSet:
 
 def read_rules(paths: Iterable[Path | str]) -> RuleSet:
     """Read files and directories (their *.yml and *.yaml but the tests) as one set; raises RulesError with every fault found."""
-    texts, faults = _texts(paths)
+    texts, faults = _texts(tuple(paths))
     rules, more = _read(texts)
     if faults or more:
         raise RulesError([*faults, *more])
@@ -210,7 +213,8 @@ def is_test_file(path: Path) -> bool:
     return path.stem.endswith(TEST_SUFFIX)
 
 
-def _texts(paths: Iterable[Path | str]) -> tuple[list[tuple[str, str]], list[Fault]]:
+def _texts(paths: Sequence[Path | str]) -> tuple[list[tuple[str, str]], list[Fault]]:
+    """Files and what they hold; files of tests are passed over, so that all files of a directory may be named."""
     texts: list[tuple[str, str]] = []
     faults: list[Fault] = []
     for path in map(Path, paths):
@@ -223,6 +227,8 @@ def _texts(paths: Iterable[Path | str]) -> tuple[list[tuple[str, str]], list[Fau
                 texts.append((str(file), file.read_text("utf-8")))
             except (OSError, UnicodeDecodeError) as error:
                 faults.append(Fault(str(file), "", "", f"cannot be read: {error}"))
+    if paths and not (texts or faults):
+        faults.append(Fault(str(paths[0]), "", "", "holds tests, not rules; `engage rules test` runs them"))
     return texts, faults
 
 
@@ -302,6 +308,16 @@ _TYPES: Mapping[str, tuple[Any, str]] = {
 """Fields of a rule: type, and how it is written."""
 
 
+def _nearest(name: str, title: str, known: Iterable[str]) -> str:
+    """The nearest of the known words; all of them where none is near."""
+    return suggest(name, known) or f" {title}: {', '.join(known)}"
+
+
+def not_a_measure(name: str) -> str:
+    """What is wrong with a measure's name."""
+    return f"{name!r} is not a measure.{suggest(name, _KPI)} {MEASURES_LISTED}"
+
+
 class _Compiler:
     """One rule from its raw fields; what is wrong goes to `faults`, all of it."""
 
@@ -348,15 +364,17 @@ class _Compiler:
 
     def rule(self) -> Rule | None:
         for name in self.raw:
-            if name not in _TYPES:
-                self.fault(str(name), f"there is no such field; fields: {', '.join(_TYPES)}")
-        name = self.field("alert")
-        if "alert" not in self.faulty and (name is None or not _ALERT_NAME.fullmatch(name)):
-            self.fault("alert", f"{self.raw.get('alert')!r} is not allowed; a name is up to 64 of A-Z, a-z, 0-9 and _, the first a letter")
+            if name == "severity":
+                self.fault(name, "belongs into `labels`, as in `labels: {severity: page}`")
+            elif name not in _TYPES:
+                self.fault(str(name), f"there is no such field.{_nearest(str(name), 'Fields', _TYPES)}")
+        name = self.field("alert", "")
+        if "alert" not in self.faulty and not _ALERT_NAME.fullmatch(name):
+            self.fault("alert", f"{f'{name!r} is not allowed' if name else 'missing'}; a name is up to 64 of A-Z, a-z, 0-9 and _, the first a letter")
         name = self.field("kpi", "")
         self.kpi = _KPI.get(name)
         if self.kpi is None and "kpi" not in self.faulty:
-            self.fault("kpi", f"{name!r} is not a measure; measures: {', '.join(_KPI)}")
+            self.fault("kpi", not_a_measure(name) if name else f"missing; {MEASURES_LISTED}")
         by = self._by()
         where = self._where(by)
         given = [field for field in _CONDITIONS if field in self.raw]
@@ -554,8 +572,9 @@ class _Compiler:
                 self.fault("labels", f"{name!r} is set by the product; others are allowed")
             if not value:
                 self.fault("labels", f"{name!r} is empty, and Alertmanager drops empty labels; give it a value or leave it out")
-        if labels.get("severity") not in SEVERITIES and "labels" not in self.faulty:
-            self.fault("labels", f"severity is {labels.get('severity')!r}; allowed: {', '.join(SEVERITIES)}")
+        severity = labels.get("severity")
+        if severity not in SEVERITIES and not self.faulty & {"labels", "severity"}:
+            self.fault("labels", f"severity is {'missing' if severity is None else repr(severity)}; allowed: {', '.join(SEVERITIES)}")
         return tuple(sorted(labels.items()))
 
     def _escalate(self, labels: Mapping[str, str]) -> Severity | None:

@@ -176,7 +176,7 @@ def test_a_good_file_has_no_faults(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "fault"),
     [
-        ({"series": [{"kpi": "page_vews", "values": "1"}]}, "good: series 1: kpi: 'page_vews' is not a measure; measures: page_views"),
+        ({"series": [{"kpi": "page_vews", "values": "1"}]}, "good: series 1: kpi: 'page_vews' is not a measure. Did you mean `page_views`?"),
         ({"series": [{"kpi": "page_views", "values": "1/2"}]}, "good: series 1: values: '1/2' is no value of page_views; write a count"),
         ({"series": [{"kpi": "page_views"}]}, "good: series 1: Object missing required field `values`; fields: kpi, values, labels, interval, site"),
         ({"series": [{"kpi": "page_views", "values": "1", "every": "1m"}]}, "good: series 1: Object contains unknown field `every`; fields: kpi"),
@@ -585,6 +585,8 @@ def test_the_example_of_the_manual_passes(tmp_path: Path) -> None:
 def test_files_of_tests_are_no_rules() -> None:
     assert len(find_files([DEFAULT_RULES])) == 2
     assert check([DEFAULT_RULES, *find_files([DEFAULT_RULES])]) == []
+    [fault] = check(find_files([DEFAULT_RULES]))
+    assert "holds tests, not rules" in fault.problem
     assert find_files([DEFAULT_RULES / "default.yml"]) == [DEFAULT_RULES / "default_test.yml"]
 
 

@@ -105,11 +105,15 @@ FAULTS = [
     (DETECT | {"detect": "ratio_rise"}, "kpi: ratio_rise needs a share of outcomes by minutes or quarter hours, page_views is none; allowed: bounce_rate"),
     (DETECT | {"kpi": "mean_rating", "detect": "ratio_fall"}, "kpi: ratio_fall needs a share of outcomes"),
     (DETECT | {"kpi": "interaction_rate", "detect": "ratio_fall"}, "kpi: ratio_fall needs a share of outcomes"),
-    ({"kpi": "no_such"}, "my.yml: rule Surge: kpi: 'no_such' is not a measure; measures: page_views"),
+    ({"kpi": "no_such"}, "my.yml: rule Surge: kpi: 'no_such' is not a measure. `engage kpis` lists them"),
+    ({"kpi": "page_view"}, "kpi: 'page_view' is not a measure. Did you mean `page_views`?"),
+    ({"kpi": ""}, "kpi: missing; `engage kpis` lists them"),
+    ({"alret": "Surge"}, "rule Surge: alret: there is no such field. Did you mean `alert`?"),
+    ({"severity": "page"}, "severity: belongs into `labels`, as in `labels: {severity: page}`"),
     ({"alert": "Über"}, "rule Über: alert: 'Über' is not allowed"),
-    ({"alert": ""}, "rule group 1, rule 1: alert: None is not allowed"),
+    ({"alert": ""}, "my.yml: group 1, rule 1: alert: missing; a name"),
     ({"alert": "17"}, "alert: 17 is not allowed"),
-    ({"expr": "1"}, "rule Surge: expr: there is no such field; fields: alert, kpi"),
+    ({"expr": "1"}, "rule Surge: expr: there is no such field. Fields: alert, kpi"),
     ({"window": "2h"}, "window: '2h' is not published for negative_share; windows: 5m, 15m, 1h, 24h, day, 7d, 30d"),
     ({"window": ""}, "window: missing; windows: 5m"),
     ({"window": "15:00"}, "window: 900 is not allowed"),
@@ -137,7 +141,7 @@ FAULTS = [
     ({"least": "20.5"}, "least: 20.5 is not allowed"),
     ({"sites": "[Shop]"}, "sites: 'Shop' is no name of a site"),
     ({"labels": "{severity: critical}"}, "labels: severity is 'critical'; allowed: page, ticket, info"),
-    ({"labels": ""}, "labels: severity is None; allowed: page, ticket, info"),
+    ({"labels": ""}, "labels: severity is missing; allowed: page, ticket, info"),
     ({"labels": "{severity: page, bad-label: x}"}, "labels: 'bad-label' is no name of a label"),
     ({"labels": "{severity: page, team: 7}"}, "labels: {'severity': 'page', 'team': 7} is not allowed"),
     ({"labels": "{severity: page, site: x}"}, "labels: 'site' is set by the product"),
@@ -176,7 +180,7 @@ def test_each_fault_is_named_once(fields, said):
     found = faults(rule(**fields))
     assert len(found) == 1, found
     assert said in found[0]
-    assert found[0].startswith("my.yml: rule ")
+    assert found[0].startswith(("my.yml: rule ", "my.yml: group "))
 
 
 ANYTHING = st.recursive(
@@ -212,7 +216,7 @@ FILES = [
     ("groups: []\nversion: 1", "groups: a file holds exactly `groups:`"),
     ("groups: [{name: a}]", "group 1: a group has exactly `name` (a text) and `rules` (a list)"),
     ("groups: [{name: a, rules: [], interval: 1m}]", "group 1: a group has exactly `name`"),
-    ("groups: [{name: a, rules: [x]}]", "rule group 1, rule 1: a rule is a mapping with the fields alert, kpi"),
+    ("groups: [{name: a, rules: [x]}]", "my.yml: group 1, rule 1: a rule is a mapping with the fields alert, kpi"),
     ("groups: [{name: a, rules: []}, {name: a, rules: []}]", "group 2: the name 'a' is given twice"),
     ("groups: [", "not readable as YAML"),
     ("groups: &x []\nmore: *x", "aliases (*name) are not allowed"),
