@@ -2,13 +2,16 @@
 
 The owner of a site compares the last hour with the day before it: log-odds with an informative Dirichlet prior (Monroe, Colaresi, Quinn,
 "Fightin' Words", Political Analysis 2008). Negative texts against the others would only find again the words that made them negative.
+
+The score ranks, but cannot say alone what is new: among a thousand phrases chance brings some up in every hour. So each must also be too frequent for
+chance at a bound on false discoveries among all of them (Benjamini, Hochberg, J. R. Stat. Soc. B 1995), and quiet windows say nothing.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from heapq import nsmallest
 from itertools import chain, islice
-from math import log, sqrt
+from math import exp, lgamma, log, log1p, sqrt
 from typing import NamedTuple
 
 import msgspec
@@ -22,11 +25,13 @@ NOW, EARLIER = HOUR, DAY
 """How long the window is, and how long what it is compared with: right before it."""
 LEAST_Z, LEAST_TEXTS, LEAST_EARLIER = 2.6, 5, 30
 """What makes a theme: how sure, and in how many texts; and after how many earlier negative texts there are any."""
+FALSE_DISCOVERIES = 0.05
+"""Share of the themes that chance may have brought up; where nothing is new, the share of windows that may name any."""
 MOST_CANDIDATES, MOST_THEMES = 60, 6
 PRIOR_WEIGHT = 500
 ALIKE = 0.6, 1.67
 """Of grams that contain each other one is shown when their counts have a ratio between these."""
-GRAMS_KEPT = 1_000
+GRAMS_KEPT = 2_000
 """Of a site and quarter hour, over all partitions, when they are compared."""
 PRIOR_KEPT = 2_000
 SETTLED_AFTER = NOW + GRACE
@@ -66,6 +71,25 @@ def scores(now: Mapping[int, int], earlier: Mapping[int, int], prior: Mapping[in
             if z >= LEAST_Z:
                 found.append(Score(name, z))
     return sorted(found, key=lambda score: (-score.z, score.name))
+
+
+def chance(now: int, earlier: int, share: float) -> float:
+    """How likely so many or more of a phrase's texts lie `now` if nothing changed: if each does with probability `share`, that of all texts (binomial)."""
+    texts = now + earlier
+    if now <= share * texts:
+        return 1.0
+    term = exp(lgamma(texts + 1) - lgamma(now + 1) - lgamma(earlier + 1) + now * log(share) + earlier * log1p(-share))
+    total = 0.0
+    while term > 1e-15 * total:
+        total += term
+        term *= (texts - now) / (now + 1) * share / (1 - share)
+        now += 1
+    return total
+
+
+def discovery_limit(chances: Iterable[float], tested: int) -> float:
+    """The chance up to which what happened is a discovery, 0 where nothing is, of so many tested: the largest p₍ᵢ₎ ≤ 0.05·i ÷ tested (Benjamini, Hochberg)."""
+    return max((p for rank, p in enumerate(sorted(chances), 1) if p <= FALSE_DISCOVERIES * rank / tested), default=0.0)
 
 
 def merged(themes: Iterable[Theme]) -> Iterator[Theme]:
@@ -179,13 +203,17 @@ class SiteThemes:
         past = [_decode_past(row) for pane, row in self.settled.items() if start - EARLIER <= pane < start]
         long_run = Past() if self.long_run is None else _decode_past(self.long_run)
         now = _sum(_kept(_sum(part.texts for part in some)) for pane, some in parts.items() if pane >= start)
-        earlier = _sum(chain((_kept(_sum(part.texts for part in some)) for pane, some in parts.items() if pane < start), (one.texts for one in past)))
-        texts, known = now.pop(_ALL, 0), earlier.pop(_ALL, 0) >= LEAST_EARLIER
+        before = [_kept(_sum(part.texts for part in some)) for pane, some in parts.items() if pane < start] + [one.texts for one in past]
+        earlier = _sum(before)
+        texts, texts_before = now.pop(_ALL, 0), earlier.pop(_ALL, 0)
+        known = texts_before >= LEAST_EARLIER
         found: list[Theme] = []
         if known:
-            prior = _sum((now, earlier, long_run.texts))
+            both = _sum((now, earlier))
+            prior = _sum((both, long_run.texts))
             del prior[_ALL]
-            sure = scores(now, earlier, prior)
+            tested = sum(count >= LEAST_TEXTS for count in both.values())
+            sure = _beyond_chance(scores(now, earlier, prior), now, before, texts / (texts + texts_before), tested)
             said = [part.words for some in parts.values() for part in some] + [one.words for one in (*past, long_run)] if sure else []
             names = {name_of(gram): gram for gram in chain.from_iterable(said)}
             for name, z in sure:
@@ -267,6 +295,14 @@ def _sum(counts: Iterable[Mapping[int, int]]) -> Counter[int]:
 def _kept(texts: Mapping[int, int], most: int = GRAMS_KEPT) -> dict[int, int]:
     """The grams in most texts. The window is cut as the past was, else what was cut there would look new."""
     return dict(nsmallest(most, texts.items(), key=lambda item: (-item[1], item[0]))) if len(texts) > most else dict(texts)
+
+
+def _beyond_chance(found: Collection[Score], now: Mapping[int, int], before: Collection[Mapping[int, int]], share: float, tested: int) -> list[Score]:
+    """Those that are discoveries among so many `tested`. What was cut from a pane before may have been in as many texts as what was kept of it."""
+    cuts = [(texts, min(texts.values()) if len(texts) >= GRAMS_KEPT else 0) for texts in before]
+    chances = {name: chance(now[name], sum([texts.get(name, cut) for texts, cut in cuts]), share) for name, _ in found}
+    most = discovery_limit(chances.values(), tested)
+    return [score for score in found if chances[score.name] <= most]
 
 
 def _past(texts: Mapping[int, int], said: Iterable[Iterable[str]], most: int, day: int = 0) -> bytes:

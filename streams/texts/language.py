@@ -5,13 +5,13 @@ neutral without having understood a word. What gives no evidence either way is s
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from enum import StrEnum
+from itertools import chain
 from math import lcm
 from typing import NamedTuple
 
-TOKENS_REMEMBERED = 100_000
-LONGEST_REMEMBERED = 64
+from streams.texts.normal import Memory
 
 
 class Language(StrEnum):
@@ -63,39 +63,45 @@ _KNOWN: dict[str, tuple[str, ...]] = {}
 for _language, _text in _COMMON.items():
     for _word in dict.fromkeys(_text.split()):
         _KNOWN[_word] = (*_KNOWN.get(_word, ()), _language)
-_RUNS = re.compile(r"[^\W\d_]+")
-_LATIN_ENDS = 0x250
-_MORE_LATIN = range(0x1E00, 0x1F00)
+
+_FIELD = 40
+"""Bits of each count where votes are one number, so that a text's are one sum."""
+_COUNT = (1 << _FIELD) - 1
 
 
 class Votes(NamedTuple):
-    """What one token says."""
+    """What a token or a text says."""
 
     words: int
     english: int
     foreign: int
     """All votes that are not for English."""
 
+    def packed(self) -> int:
+        """As one number."""
+        return self.words | self.english << _FIELD | self.foreign << 2 * _FIELD
 
-_SILENT = Votes(0, 0, 0)
+    @classmethod
+    def of(cls, packed: int) -> "Votes":
+        return cls(packed & _COUNT, packed >> _FIELD & _COUNT, packed >> 2 * _FIELD)
 
 
-class _Tokens(dict[str, Votes]):
-    """Token → its votes: a bounded memory of what was looked up."""
+def _shares(known: tuple[str, ...]) -> Votes:
+    share = VOTE // len(known)
+    return Votes(1, share * ("en" in known), share * (len(known) - ("en" in known)))
 
-    def __missing__(self, token: str) -> Votes:
-        votes = _votes(token)
-        if len(token) <= LONGEST_REMEMBERED:
-            if len(self) >= TOKENS_REMEMBERED:
-                self.clear()
-            self[token] = votes
-        return votes
+
+_VOTES = {word: _shares(known).packed() for word, known in _KNOWN.items()}
+_UNKNOWN, _UNKNOWN_WITH_ACCENT = Votes(1, 0, 0).packed(), Votes(1, 0, VOTE // 2).packed()
+_RUNS = re.compile(r"[^\W\d_]+")
+_LATIN_ENDS = 0x250
+_MORE_LATIN = range(0x1E00, 0x1F00)
 
 
 def language_of(normal: str) -> Language:
     """The language state of a text in its normal form (`streams.texts.normal`)."""
     tokens = normal.split()
-    words, english, foreign = map(sum, zip(_SILENT, *map(_votes_of, tokens), strict=True))
+    words, english, foreign = Votes.of(sum(map(_votes_of, tokens)))
     if not words:
         return Language.UNDETERMINED
     if not normal.isascii() and _is_other_script(normal):
@@ -107,32 +113,30 @@ def language_of(normal: str) -> Language:
     return Language.ENGLISH
 
 
-def _votes(token: str) -> Votes:
-    words = english = foreign = 0
-    for word, known in _words_of(token):
-        words += 1
-        share = VOTE // (len(known) or 2)
-        english += share * ("en" in known)
-        foreign += share * (len(known) - ("en" in known) if known else not word.isascii())
-    return Votes(words, english, foreign) if words else _SILENT
+def votes_of(token: str) -> int:
+    """The packed votes of one token of a normal form."""
+    return sum([_VOTES.get(word) or (_UNKNOWN if word.isascii() else _UNKNOWN_WITH_ACCENT) for word in _words_of(token)])
 
 
 def _most_foreign(tokens: Iterable[str]) -> int:
     """The votes of the language that has the most, and half a vote for each word that no list knows and that has a letter beyond ASCII."""
     totals, against = dict.fromkeys(_OTHERS, 0), 0
-    for token in tokens:
-        for word, known in _words_of(token):
-            for language in known:
-                if language != "en":
-                    totals[language] += VOTE // len(known)
-            if not known and not word.isascii():
-                against += VOTE // 2
+    for word in chain.from_iterable(map(_words_of, tokens)):
+        known = _KNOWN.get(word, ())
+        for language in known:
+            if language != "en":
+                totals[language] += VOTE // len(known)
+        if not known and not word.isascii():
+            against += VOTE // 2
     return max(totals.values()) + against
 
 
-def _words_of(token: str) -> list[tuple[str, tuple[str, ...]]]:
-    """The runs of letters of a token, each with the languages in which it is very common; none of handles and hashtags."""
-    return [] if token[0] in "@#" else [(word, _KNOWN.get(word, ())) for word in _RUNS.findall(token.lower())]
+def _words_of(token: str) -> list[str]:
+    """The runs of letters of a token; none of handles and hashtags."""
+    if token[0] in "@#":
+        return []
+    lower = token.lower()
+    return [lower] if lower.isalpha() else _RUNS.findall(lower)
 
 
 def _is_other_script(normal: str) -> bool:
@@ -141,7 +145,7 @@ def _is_other_script(normal: str) -> bool:
     return latin < LEAST_LATIN * len(letters)
 
 
-_tokens = _Tokens()
-_votes_of: Callable[[str], Votes] = _tokens.__getitem__
+_tokens = Memory(votes_of)
+_votes_of = _tokens.__getitem__
 forget = _tokens.clear
 """Forgets all tokens, as a fresh process would; for measurements."""

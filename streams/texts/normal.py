@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterable
 from itertools import chain
 from string import punctuation
+from typing import Generic, TypeVar
 
 from streams.vader import BOOSTERS, EMOJI, LEXICON
 
@@ -16,6 +17,7 @@ BRAND, USER = "@brand", "@user"
 """What stands for the names of the site, and for anyone's handle."""
 TOKENS_REMEMBERED = 100_000
 LONGEST_REMEMBERED = 64
+Found = TypeVar("Found")
 
 _DELETED = "\ufe0e\ufe0f\u200b\u200c\u200d\u2060\ufeff\u00ad" + "".join(map(chr, range(0x1F3FB, 0x1F400)))
 """Variation selectors, joiners, invisible blanks, soft hyphens, skin tones."""
@@ -45,14 +47,14 @@ _DOUBLED = frozenset(_WITH_DOUBLE.split())
 """Words with a double letter that the lexicon does not have."""
 
 
-class Memory(dict[str, str]):
+class Memory(dict[str, Found], Generic[Found]):
     """What a function says of a token, within bounds: all is forgotten when it grows too large, and a long token is not remembered."""
 
-    def __init__(self, find: Callable[[str], str]) -> None:
+    def __init__(self, find: Callable[[str], Found]) -> None:
         super().__init__()
         self._find = find
 
-    def __missing__(self, token: str) -> str:
+    def __missing__(self, token: str) -> Found:
         found = self._find(token)
         if len(token) <= LONGEST_REMEMBERED:
             if len(self) >= TOKENS_REMEMBERED:
@@ -75,7 +77,10 @@ class Names:
         if not self._begin:
             return text
         lower = text.lower()
-        return self._pattern.sub(BRAND, text) if any(begin in lower for begin in self._begin) else text
+        for begin in self._begin:
+            if begin in lower:
+                return self._pattern.sub(BRAND, text)
+        return text
 
 
 NO_NAMES = Names()
@@ -100,11 +105,15 @@ def normalise(text: str, names: Names = NO_NAMES) -> str:
 
 def words(normal: str) -> list[str]:
     """What patterns and themes compare: lower case, without outer punctuation and apostrophes, numbers as `0`, CamelCase hashtags split."""
-    tokens = normal.split()
-    found = list(map(_word_of, tokens))
-    if "#" in normal:
-        return list(chain.from_iterable(_hashtag_words(token) if token[0] == "#" else (word,) for token, word in zip(tokens, found, strict=True) if word))
-    return [word for word in found if word] if "" in found else found
+    return list(chain.from_iterable(map(_words_of, normal.split())))
+
+
+def words_of(token: str) -> tuple[str, ...]:
+    """The words of one token of a normal form: one, none where it is punctuation alone, perhaps several of a hashtag."""
+    if token[0] == "#":
+        return tuple(found for part in _HUMPS.findall(token) if (found := word(part)))
+    found = word(token)
+    return (found,) if found else ()
 
 
 def word(token: str) -> str:
@@ -113,10 +122,6 @@ def word(token: str) -> str:
     if not found.isalpha():
         found = _DIGITS.sub("0", found.replace("'", ""))
     return _SHORT_FORMS.get(found, found)
-
-
-def _hashtag_words(token: str) -> list[str]:
-    return [found for part in _HUMPS.findall(token) if (found := word(part))]
 
 
 def _join_not(match: re.Match[str]) -> str:
@@ -128,12 +133,12 @@ def _piece(token: str) -> str:
     """What stands for one token of the text: nothing for a link, several words where a blank is missing."""
     if not token.strip(_ENDS).isalpha():
         token = token.replace("`", "'")
-        token = _LINK.sub(" ", token)
-        token = _HANDLE.sub(USER, token)
-        token = _GLUED.sub(r"\1\2 ", token)
-    if _STRETCHED.search(token) is not None:
-        token = _LETTERS.sub(_unstretched, token)
-    return " ".join(token.split())
+        if "/" in token or "." in token:
+            token = _LINK.sub(" ", token)
+        if "@" in token:
+            token = _HANDLE.sub(USER, token)
+        token = " ".join(_GLUED.sub(r"\1\2 ", token).split())
+    return _LETTERS.sub(_unstretched, token) if _STRETCHED.search(token) is not None else token
 
 
 def _unstretched(match: re.Match[str]) -> str:
@@ -145,8 +150,8 @@ def _unstretched(match: re.Match[str]) -> str:
     return double if double.lower() in _KNOWN or double.lower() in _DOUBLED else _STRETCHED.sub(r"\1", stretched)
 
 
-_pieces, _words = Memory(_piece), Memory(word)
-_piece_of, _word_of = _pieces.__getitem__, _words.__getitem__
+_pieces, _words = Memory(_piece), Memory(words_of)
+_piece_of, _words_of = _pieces.__getitem__, _words.__getitem__
 
 
 def forget() -> None:

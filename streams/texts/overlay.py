@@ -15,10 +15,10 @@ import msgspec
 from msgspec import Meta
 
 from streams.texts.language import forget as forget_votes
-from streams.texts.normal import NO_NAMES, Names, normalise, words
+from streams.texts.normal import NO_NAMES, Memory, Names, normalise, words, words_of
 from streams.texts.normal import forget as forget_tokens
 from streams.texts.patterns import LIST, MOST_SITE_PATTERNS, STRONG, WEAK, Match, Pattern, PatternError, Patterns, read_pattern
-from streams.vader import Heard, Tokens, heard
+from streams.vader import Heard, Tokens, Word, describe_emoji, heard
 
 MOST_REASONS: Final = 3
 COUNTED: Final = 2
@@ -35,6 +35,14 @@ SERVICE_WORDS: Final = LIST.classes["SERVICE"].exact
 _SENTENCE_ENDS = re.compile(r"(?<=[.!?]) ")
 _tone_tokens = Tokens(without=SERVICE_WORDS)
 _tone_word_of = _tone_tokens.__getitem__
+
+
+class Token(msgspec.Struct, frozen=True, gc=False):
+    """What is known of one token of a normal form."""
+
+    sounds: Word
+    fits: tuple[int, ...]
+    """The slots of patterns that each of its words fits."""
 
 
 class Label(StrEnum):
@@ -104,7 +112,7 @@ class Overlay:
     def __init__(self, tuning: Tuning, brands: Iterable[str] = ()) -> None:
         self.tuning = tuning
         self.names = Names(brands)
-        self.patterns = _compiled(site_patterns(tuning, self.names), tuning.mute)
+        self.patterns, self.tokens = _compiled(site_patterns(tuning, self.names), tuning.mute)
 
     def normalise(self, text: str) -> str:
         """The normal form, without the site's names."""
@@ -112,9 +120,10 @@ class Overlay:
 
     def judge(self, normal: str, written: Heard | None = None, standard: float = 0.0) -> Opinion:
         """The opinion on a text in its normal form; `written` is the text as written and `standard` its compound, which saves a pass where both sound alike."""
-        toned = heard(normal, _tone_word_of)
+        tokens = list(map(self.tokens.__getitem__, normal.split()))
+        toned = Heard([token.sounds for token in tokens], normal) if describe_emoji(normal) is normal else heard(normal, _tone_word_of)
         tone = standard if written is not None and toned.sounds_like(written) else toned.compound()
-        return weigh(self.patterns.find(words(normal)), tone, self.tuning.threshold)
+        return weigh(self.patterns.match([fits for token in tokens for fits in token.fits]), tone, self.tuning.threshold)
 
     def judge_sentences(self, normal: str) -> Opinion:
         """The opinion on a long text: the mean score of its sentences, because hits grow with length. Measured on reviews (docs/sentiment.md)."""
@@ -140,7 +149,7 @@ class Overlay:
 def forget(overlay: Overlay) -> None:
     """Forgets all tokens, as a fresh process would; for measurements."""
     _tone_tokens.clear()
-    overlay.patterns.forget()
+    overlay.tokens.clear()
     forget_tokens()
     forget_votes()
 
@@ -214,5 +223,6 @@ def site_patterns(tuning: Tuning, names: Names = NO_NAMES) -> tuple[Pattern, ...
 
 
 @lru_cache(maxsize=64)
-def _compiled(own: tuple[Pattern, ...], mute: tuple[str, ...]) -> Patterns:
-    return Patterns([pattern for pattern in (*LIST.patterns, *own) if pattern.category not in mute])
+def _compiled(own: tuple[Pattern, ...], mute: tuple[str, ...]) -> tuple[Patterns, Memory[Token]]:
+    patterns = Patterns([pattern for pattern in (*LIST.patterns, *own) if pattern.category not in mute])
+    return patterns, Memory(lambda token: Token(_tone_word_of(token), tuple(map(patterns.fits, words_of(token)))))

@@ -1,11 +1,11 @@
 """Word patterns by category: what complaints look like. The list is data (`patterns.txt`, with a version); a site may add to it and mute categories.
 
 A pattern is a row of slots; a slot is a set of words, prefixes, or a class; between two slots up to n other words may stand. All patterns are matched at
-once: each has a bit, and a word has for every place of a pattern the bits of the patterns it fits there. That is looked up once per distinct word.
+once: each slot has a bit, and a word has the bits of the slots it fits.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
 from importlib import resources
 from operator import or_
@@ -18,8 +18,6 @@ END: Final = "$"
 """The end of the text, as a slot."""
 MOST_SLOTS, WIDEST_GAP, LONGEST_PATTERN, MOST_SITE_PATTERNS = 5, 6, 500, 200
 SHORTEST_PREFIX = 2
-WORDS_REMEMBERED = 100_000
-LONGEST_REMEMBERED = 64
 
 _GAP = re.compile(r"~([1-9]\d?)")
 _CLASS = re.compile(r"\{([A-Z]+)\}")
@@ -77,118 +75,100 @@ class Match(NamedTuple):
 
 
 class Patterns:
-    """Patterns, compiled. `find` says which of them a text holds."""
+    """Patterns, compiled. `find` says which of them a text holds.
+
+    The bit of pattern n at place k is k · width + n, so that a shift by the width asks for the next slot of all patterns at once.
+    """
 
     def __init__(self, patterns: Sequence[Pattern]) -> None:
         self.patterns = tuple(patterns)
-        depth = max((len(pattern.slots) for pattern in patterns), default=1)
-        self._nothing = (0,) * max(depth, 2)
-        self._exact: dict[str, tuple[int, ...]] = {}
-        self._prefixes: dict[str, tuple[int, ...]] = {}
-        self._endings: dict[str, tuple[int, ...]] = {}
-        self._any = self._nothing
-        self._single = 0
-        """Patterns of one slot."""
-        self._last = list(self._nothing)
-        """By place: patterns whose last slot it is."""
-        self._within: list[list[int]] = [[] for _ in self._nothing]
-        """By place and number of words between: patterns that allow so many before that place."""
+        self._width = max(1, len(patterns))
+        self._depth = max((len(pattern.slots) for pattern in patterns), default=1)
+        self._exact: dict[str, int] = {}
+        self._prefixes: dict[str, int] = {}
+        self._endings: dict[str, int] = {}
+        self._any = self._last = self._beyond = 0
+        """Slots that any word fits, slots that end a pattern, and the places after these."""
+        self._within = [0] * (1 + max((gap for pattern in patterns for gap in pattern.gaps), default=0))
+        """By number of words between: the slots that allow so many before them."""
         for number, pattern in enumerate(patterns):
-            self._compile(1 << number, pattern)
-        self._exact = {entry: fits if entry == END else _either(fits, self._any) for entry, fits in self._exact.items()}
+            self._compile(number, pattern)
         self._prefix_lengths = sorted({len(prefix) for prefix in self._prefixes})
-        self._fits: dict[str, tuple[int, ...]] = {}
-        """What was looked up, within bounds."""
+        self._begins = {prefix[:SHORTEST_PREFIX] for prefix in self._prefixes}
 
-    def _compile(self, bit: int, pattern: Pattern) -> None:
-        for place, (slot, gap) in enumerate(zip(pattern.slots, pattern.gaps, strict=True)):
-            here = tuple(bit if at == place else 0 for at in range(len(self._nothing)))
+    def _compile(self, number: int, pattern: Pattern) -> None:
+        bits = [1 << place * self._width + number for place in range(self._depth)]
+        for bit, slot, gap in zip(bits, pattern.slots, pattern.gaps, strict=False):
             for table, found in ((self._exact, slot.exact), (self._prefixes, slot.prefixes), (self._endings, slot.endings)):
                 for entry in found:
-                    table[entry] = _either(table.get(entry, self._nothing), here)
+                    table[entry] = table.get(entry, 0) | bit
             if slot.any:
-                self._any = _either(self._any, here)
-            within = self._within[place]
-            within += [0] * (gap + 1 - len(within))
+                self._any |= bit
             for between in range(gap + 1):
-                within[between] |= bit
-        last = len(pattern.slots) - 1
-        self._last[last] |= bit
-        if not last:
-            self._single |= bit
+                self._within[between] |= bit
+        self._last |= bits[len(pattern.slots) - 1]
+        self._beyond |= sum(bits[len(pattern.slots) :])
 
-    def _look_up(self, found: str) -> tuple[int, ...]:
-        """The patterns a word fits, by place."""
-        fits = self._exact.get(found, self._nothing if found == END else self._any)
-        if found != END:
+    def fits(self, found: str) -> int:
+        """The slots that a word fits."""
+        if found == END:
+            return self._exact.get(END, 0)
+        fits = self._exact.get(found, 0)
+        if found[:SHORTEST_PREFIX] in self._begins:
             for length in self._prefix_lengths:
-                more = self._prefixes.get(found[:length])
-                if more is not None and length <= len(found):
-                    fits = _either(fits, more)
-            for ending, more in self._endings.items():
-                if found.endswith(ending):
-                    fits = _either(fits, more)
-        if len(found) <= LONGEST_REMEMBERED:
-            if len(self._fits) >= WORDS_REMEMBERED:
-                self._fits.clear()
-            self._fits[found] = fits
-        return fits
+                fits |= self._prefixes.get(found[:length], 0)
+        for ending, more in self._endings.items():
+            if found.endswith(ending):
+                fits |= more
+        return fits | self._any if fits else self._any
 
-    def forget(self) -> None:
-        """Forgets all words, as a fresh process would; for measurements."""
-        self._fits.clear()
-
-    def find(self, words: Sequence[str]) -> list[Match]:
+    def find(self, words: Iterable[str]) -> list[Match]:
         """One match for each category and place where one begins, in the order of the text."""
-        known, look_up = self._fits.get, self._look_up
-        fits = [known(found) or look_up(found) for found in (*words, END)]
-        single, within = self._single, self._within[1]
-        possible = reduce(or_, [fit[0] for fit in fits]) & reduce(or_, [fit[1] for fit in fits], single)
+        return self.match(map(self.fits, words))
+
+    def match(self, words: Iterable[int]) -> list[Match]:
+        """The same, of words as the slots they fit."""
+        fits = [*words, self.fits(END)]
+        seen = reduce(or_, fits) | self._beyond
+        possible = seen & ((1 << self._width) - 1)
+        for place in range(1, self._depth):
+            possible &= seen >> place * self._width
         matches: list[Match] = []
-        if possible:
-            for start, fit in enumerate(fits):
-                alive = fit[0] & possible
-                if alive:
-                    completed = [(alone, start)] if (alone := alive & single) else []
-                    here, reached = start, dict[int, int]()
-                    for allowed, following in zip(within, fits[start + 1 : start + 1 + len(within)], strict=False):
-                        here += 1
-                        if fitting := alive & allowed & following[1]:
-                            reached[here] = fitting
-                    if reached:
-                        self._follow(reached, fits, completed)
-                    if completed:
-                        self._note(completed, start, len(words), matches)
+        if possible:  # patterns of which each slot is somewhere
+            for start, alive in [(start, alive) for start, fit in enumerate(fits) if (alive := fit & possible)]:
+                if completed := self._follow(start, alive, fits):
+                    self._note(completed, start, len(fits) - 1, matches)
         return matches
 
-    def _follow(self, reached: dict[int, int], fits: list[tuple[int, ...]], completed: list[tuple[int, int]]) -> None:
-        """Add the patterns that are completed and where; `reached` has, by place in the text, those whose second slot the word there fits."""
-        place = 1
+    def _follow(self, start: int, alive: int, fits: list[int]) -> list[tuple[int, int]]:
+        """Which of the patterns that begin at a word are completed, and where, those of fewer slots first."""
+        width, within, last = self._width, self._within, self._last
+        completed: list[tuple[int, int]] = []
+        reached = {start: alive}
         while reached:
-            last = self._last[place]
-            completed += [(done, at) for at, bits in reached.items() if (done := bits & last)]
-            before = {at: more for at, bits in reached.items() if (more := bits & ~last)}
-            place, reached = place + 1, {}
-            for at, bits in before.items():
-                for here, allowed in zip(range(at + 1, len(fits)), self._within[place], strict=False):
-                    if fitting := bits & allowed & fits[here][place]:
-                        reached[here] = reached.get(here, 0) | fitting
+            following: dict[int, int] = {}
+            for at, bits in reached.items():
+                if done := bits & last:
+                    completed.append((done, at))
+                if bits := (bits ^ done) << width:
+                    for between, fit in enumerate(fits[at + 1 : at + 1 + len(within)]):
+                        if (fitting := bits & fit) and (fitting := fitting & within[between]):
+                            here = at + 1 + between
+                            following[here] = following.get(here, 0) | fitting
+            reached = following
+        return completed
 
     def _note(self, completed: list[tuple[int, int]], start: int, words: int, matches: list[Match]) -> None:
         """One match of each category, the shortest."""
         found = set[str]()
         for bits, end in completed:
             while bits:
-                number = bits.bit_length() - 1
-                bits ^= 1 << number
-                pattern = self.patterns[number]
+                place = bits.bit_length() - 1
+                bits ^= 1 << place
+                pattern = self.patterns[place % self._width]
                 if pattern.category not in found:
                     found.add(pattern.category)
                     matches.append(Match(pattern.category, start, min(end + 1, words), pattern))
-
-
-def _either(some: tuple[int, ...], more: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(map(or_, some, more))
 
 
 # --- reading the list ------------------------------------------------------------------------------------------------

@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.texts import language
-from streams.texts.language import VOTE, Language, language_of
+from streams.texts.language import VOTE, Language, Votes, language_of, votes_of
 from streams.texts.normal import normalise
 
 TEXTS = {
@@ -46,10 +45,10 @@ def test_many_words_with_hardly_one_of_english_are_no_evidence() -> None:
 
 def test_a_vote_is_shared_by_the_languages_that_have_the_word() -> None:
     assert all(VOTE % n == 0 for n in range(1, 12))
-    only = language._votes("the")
-    assert (only.words, only.english, only.foreign) == (1, VOTE, 0)
-    shared = language._votes("is")  # English and Dutch
-    assert (shared.english, shared.foreign) == (VOTE // 2, VOTE // 2)
+    assert Votes.of(votes_of("the")) == (1, VOTE, 0)
+    assert Votes.of(votes_of("is")) == (1, VOTE // 2, VOTE // 2), "English and Dutch"
+    assert Votes.of(votes_of("señora")) == (1, 0, VOTE // 2)
+    assert Votes.of(votes_of("is") + votes_of("c'est") + votes_of("#the")) == (3, VOTE // 2, VOTE // 2 + VOTE)
 
 
 def test_names_links_and_hashtags_have_no_vote() -> None:

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from xxhash import xxh3_64_hexdigest
 
-from streams.texts import patterns
 from streams.texts.normal import NO_NAMES, Names, normalise, words
 from streams.texts.patterns import END, LIST, ROLES, Pattern, PatternError, Patterns, Slot, read_list, read_pattern
 from tests.data.adapters import DATA
@@ -151,16 +150,6 @@ def test_any_words_match_as_the_definition_says(found: list[str]) -> None:
 def test_no_words_raise(found: list[str]) -> None:
     for match in ALL.find(found):
         assert 0 <= match.start < match.end <= len(found)
-
-
-def test_words_are_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patterns, "WORDS_REMEMBERED", 10)
-    own = Patterns(LIST.patterns)
-    for number in range(100):
-        own.find([f"word{number}"])
-        assert len(own._fits) <= 10
-    own.find(["a" * (patterns.LONGEST_REMEMBERED + 1)])
-    assert max(map(len, own._fits)) <= patterns.LONGEST_REMEMBERED
 
 
 # --- the list, and how it is read ----------------------------------------------------------------------------------------
