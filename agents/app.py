@@ -29,9 +29,10 @@ from agents.batches import AsFetched, BatchTransport, UnsupportedClientError, ch
 from agents.http import EngineCollector, HealthServer, Readiness, new_registry
 from agents.logs import setup_logging
 from agents.publishing import FencedWriter, Publisher
-from agents.settings import Settings
+from agents.settings import Settings, not_listening
 from agents.tables import Exit, LogOffsets, Partitions, SupersededError
 from agents.watchdog import Vitals, Watchdog
+from alerts.evaluation import Alert
 from streams.flow import State
 
 log = logging.getLogger(__name__)
@@ -68,6 +69,7 @@ class Engine:
         fence: bool = True,
         collectors: Iterable[Collector] = (),
         beside: Iterable[Callable[[], Coroutine[Any, Any, None]]] = (),
+        alerts: Callable[[], Iterable[Alert]] = tuple,
     ) -> None:
         self.settings = settings
         self.registry, self._flush_duration = new_registry()
@@ -75,14 +77,15 @@ class Engine:
         self._fence = fence
         self._collectors = tuple(collectors)
         self._beside = tuple(beside)
+        self._alerts = alerts
         self._tasks: list[asyncio.Task[None]] = []
         self._loop_beat = self._ends_at = time.monotonic()
         self._broker_answers = False
         self._started = False
         self.topics: Mapping[str, str] = {name: settings.topic(name) for name in SOURCES}
 
-    async def start(self) -> None:
-        """Connect, listen and watch; the partitions come later, with the assignment."""
+    async def listen(self) -> None:
+        """Answer on HTTP, before Kafka is there. Raises SettingsError where the address cannot be had."""
         settings, connection = self.settings, self.settings.client_kwargs()
         self.writer = FencedWriter(connection, settings.topic(STATE_TOPIC), settings.app_id, fence=self._fence)
         self.publisher = Publisher(
@@ -104,22 +107,31 @@ class Engine:
             observe_flush=self._flush_duration.observe,
         )
         self.http = HealthServer(
-            settings.http_host, settings.http_port, registry=self.registry, partitions=self.partitions, topics=self.topics, readiness=self.readiness
-        )
+            settings.http_host, settings.http_port, registry=self.registry, partitions=self.partitions, topics=self.topics, readiness=self.readiness,
+            alerts=self._alerts,
+        )  # fmt: skip
         self.registry.register(EngineCollector(self.partitions, self.topics, self.readiness, self.publisher.published))
         for collector in self._collectors:
             self.registry.register(collector)
-        await asyncio.gather(self.writer.start(), self.publisher.start(), self.offsets.start(), self.http.start())
-        log.info("health, metrics and status on http://%s:%d", settings.http_host, self.http.port)
+        try:
+            await self.http.start()
+        except OSError as error:
+            raise not_listening(settings, "http", error) from None
+        log.info("health, metrics and status on %s", self.http.url)
+
+    async def start(self) -> None:
+        """Connect and watch; the partitions come later, with the assignment."""
+        await asyncio.gather(self.writer.start(), self.publisher.start(), self.offsets.start())
         for keep in (self.partitions.keep_flushing, self.partitions.keep_ticking, self._keep_looking, self._keep_beating, *self._beside):
             self._tasks.append(asyncio.create_task(self._or_die(keep()), name=keep.__name__))
-        self._watchdog = Watchdog(self.vitals, limit=settings.watchdog_seconds, loop=asyncio.get_running_loop())
+        self._watchdog = Watchdog(self.vitals, limit=self.settings.watchdog_seconds, loop=asyncio.get_running_loop())
         self._watchdog.start()
         self._started = True
 
     async def stop(self) -> None:
         """After the last flush: let go of everything."""
         if not self._started:
+            await self.http.stop()
             return
         self._watchdog.stop()
         for task in self._tasks:
@@ -131,7 +143,14 @@ class Engine:
         """The states that are owned and recovered: for collectors."""
         return self.partitions.states() if self._started else []
 
+    @property
+    def url(self) -> str:
+        """Where its pages are."""
+        return self.http.url
+
     def readiness(self) -> Readiness:
+        if not self._started:
+            return Readiness(False, "waiting for Kafka")
         if not self.partitions.recovered:
             return Readiness(False, "taking over partitions")
         if (lag := self.lag()) is None:
@@ -157,7 +176,7 @@ class Engine:
                 self._ends_at, self._broker_answers = time.monotonic(), True
             except (KafkaError, TimeoutError) as error:
                 self._broker_answers = False
-                log.warning("the broker does not answer: %r", error)
+                log.warning("the broker does not answer: %s", str(error) or f"nothing within {LOOK_TIMEOUT_SECONDS:g} s")
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _keep_beating(self) -> None:
@@ -197,6 +216,7 @@ class TakingRecovery(Recovery):
             raise RebalanceAgain from None
         except Exception as error:
             die(Exit.DEFECT, "partitions could not be taken over", error)
+        log.info("owns partitions %s", sorted(assigned))
         await super()._resume_streams(generation_id)
 
 
@@ -221,10 +241,11 @@ def create_app(
     fence: bool = True,
     collectors: Iterable[Collector] = (),
     beside: Iterable[Callable[[], Coroutine[Any, Any, None]]] = (),
+    alerts: Callable[[], Iterable[Alert]] = tuple,
 ) -> EngagementApp:
-    """The worker's application. `new_state(partition)` makes an empty state; `beside` runs as long as the worker does; `fence=False` only for the
-    embedded broker."""
-    engine = Engine(settings, new_state, fence=fence, collectors=collectors, beside=beside)
+    """The worker's application. `new_state(partition)` makes an empty state; `beside` runs as long as the worker does; `alerts` gives those that the
+    worker knows; `fence=False` only for the embedded broker."""
+    engine = Engine(settings, new_state, fence=fence, collectors=collectors, beside=beside, alerts=alerts)
     app = EngagementApp(
         settings.app_id,
         broker=settings.faust_broker(),
@@ -301,13 +322,16 @@ async def _serve(app: EngagementApp) -> int:
         loop.add_signal_handler(number, stop.set)
     if sys.__stderr__ is not None:
         faulthandler.register(signal.SIGUSR1, file=sys.__stderr__, all_threads=True)
+    await engine.listen()
     stopping = asyncio.create_task(stop.wait())
     checking = asyncio.create_task(_may_start(engine.settings))
     await asyncio.wait((stopping, checking), return_when=asyncio.FIRST_COMPLETED)
     if not checking.done():
         checking.cancel()
+        await engine.stop()
         return 0
     if not checking.result():
+        await engine.stop()
         return Exit.CONFIGURATION
     app.loop = loop
     await engine.start()
@@ -335,7 +359,7 @@ async def _serve(app: EngagementApp) -> int:
 
 
 def run_worker(app: EngagementApp) -> int:
-    """Run the worker until SIGTERM or SIGINT; returns the exit code."""
+    """Run the worker until SIGTERM or SIGINT; returns the exit code. Raises SettingsError for an address on which it cannot listen."""
     setup_logging(app.engine.settings.log_level)
     try:
         check_client()

@@ -16,6 +16,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple, Protocol, cast
 
 import aiokafka
@@ -173,6 +174,11 @@ class BatchThread(driver.AIOKafkaConsumerThread):
         if not self.consumer.flow_active:
             return {}
         return await poll(consumer, active_partitions, timeout or 0.0, max_records or 500, self.consumer.transport.first_topic)
+
+    async def on_thread_stop(self) -> None:
+        """aiokafka cancels the fetch that waits for a broker that is away, and is then surprised that it was cancelled."""
+        with suppress(asyncio.CancelledError):
+            await super().on_thread_stop()
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         """Commit for display; the group is rebalancing or the broker away often enough, and nothing depends on it."""

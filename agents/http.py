@@ -1,4 +1,4 @@
-"""Health, metrics and status of one worker, on an HTTP server of its own.
+"""Health, metrics, status and alerts of one worker, on an HTTP server of its own.
 
 Everything is read when asked for, on the event loop that owns the state; only the rendering of metrics leaves it. So series
 of partitions that went elsewhere disappear by themselves.
@@ -7,10 +7,12 @@ of partitions that went elsewhere disappear by themselves.
 import asyncio
 import json
 import os
+import socket
 import time
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
+import msgspec
 from aiohttp import web
 from prometheus_client import CollectorRegistry, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -18,9 +20,15 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
+from yarl import URL
 
+from agents import pages
 from agents.tables import Partitions
+from alerts.evaluation import Alert
 from streams.flow import State
+
+EVERYWHERE: Final = ("0.0.0.0", "::")
+"""Hosts that stand for all addresses of the machine."""
 
 
 class Readiness(NamedTuple):
@@ -108,10 +116,18 @@ def new_registry() -> tuple[CollectorRegistry, Histogram]:
 
 
 class HealthServer:
-    """`/healthz`, `/readyz`, `/metrics`, `/status`."""
+    """`/healthz`, `/readyz`, `/metrics`, `/status`, `/alerts`. `alerts` gives what this worker knows of alerts, also of some that are over."""
 
     def __init__(
-        self, host: str, port: int, *, registry: CollectorRegistry, partitions: Partitions, topics: Iterable[str], readiness: Callable[[], Readiness]
+        self,
+        host: str,
+        port: int,
+        *,
+        registry: CollectorRegistry,
+        partitions: Partitions,
+        topics: Iterable[str],
+        readiness: Callable[[], Readiness],
+        alerts: Callable[[], Iterable[Alert]] = tuple,
     ) -> None:
         self.port = port
         self._host = host
@@ -119,16 +135,24 @@ class HealthServer:
         self._partitions = partitions
         self._topics = tuple(topics)
         self._readiness = readiness
+        self._known_alerts = alerts
         self._started = time.monotonic()
         self._runner: web.AppRunner | None = None
 
+    @property
+    def url(self) -> str:
+        """Where people find it: under the machine's name where it listens on all addresses."""
+        return str(URL.build(scheme="http", host=socket.gethostname() if self._host in EVERYWHERE else self._host, port=self.port))
+
     async def start(self) -> None:
-        """Listen; port 0 takes a free one, which `port` then names."""
+        """Listen; port 0 takes a free one, which `port` then names. Raises OSError."""
         app = web.Application(client_max_size=1024)
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/status", self._status)
+        app.router.add_get("/alerts", self._alerts)
+        app.router.add_get("/alerts/{id}", self._alert)
         self._runner = web.AppRunner(app, access_log=None, keepalive_timeout=15.0, shutdown_timeout=0.5)
         await self._runner.setup()
         await web.TCPSite(self._runner, self._host, self.port).start()
@@ -162,6 +186,20 @@ class HealthServer:
         }
         return web.Response(text=json.dumps(status, default=str) + "\n", content_type="application/json")
 
+    async def _alerts(self, request: web.Request) -> web.Response:
+        firing = sorted((alert for alert in self._known_alerts() if alert.state == "firing"), key=lambda alert: (alert.started, alert.id), reverse=True)
+        return _json({"alerts": firing}) if _wants_json(request) else _html(pages.alerts_page(firing))
+
+    async def _alert(self, request: web.Request) -> web.Response:
+        wanted = request.match_info["id"]
+        if (alert := next((alert for alert in self._known_alerts() if alert.id == wanted), None)) is not None:
+            return _json(alert) if _wants_json(request) else _html(pages.alert_page(alert))
+        text = (
+            f"This worker knows no alert {wanted[:100]}. Another worker may own its site (each knows those of its own partitions), or it ended "
+            "more than an hour ago: the topic `alerts` has every alert of the last 90 days."
+        )
+        return _json({"error": text}, 404) if _wants_json(request) else _html(pages.message_page("Not known here", text), 404)
+
     def _partition(self, partition: int) -> dict[str, Any]:
         owned = self._partitions.owned[partition]
         described: dict[str, Any] = {
@@ -176,6 +214,18 @@ class HealthServer:
         if (more := _own_status(owned.state)) is not None:
             described["state"] = more
         return described
+
+
+def _wants_json(request: web.Request) -> bool:
+    return "application/json" in request.headers.get("Accept", "")
+
+
+def _json(content: Any, status: int = 200) -> web.Response:
+    return web.Response(body=msgspec.json.encode(content) + b"\n", status=status, content_type="application/json", headers={"Vary": "Accept"})
+
+
+def _html(text: str, status: int = 200) -> web.Response:
+    return web.Response(text=text, status=status, content_type="text/html", headers={"Vary": "Accept"} | pages.HEADERS)
 
 
 def _own_status(state: State) -> Any:

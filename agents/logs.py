@@ -1,12 +1,18 @@
-"""One line per record, `key=value`; and a limit for what the Kafka client says while a broker is away (thousands of lines)."""
+"""One line per record, `key=value`, and only what an operator can use: what Faust and the Kafka client tell of their own work is shown at DEBUG, and there
+is a limit for what the client says while a broker is away (thousands of lines)."""
 
 import logging
 import re
 import sys
+import threading
 import time
 from typing import TextIO
 
 NOISY = ("aiokafka", "faust", "mode")
+SERVICE = "[^"
+"""How a message of Faust's services begins, also of those that are classes of ours: `[^--Conductor]: Starting...`."""
+USUAL = ("GroupCoordinatorNotAvailable", "because it is rebalancing")
+"""Kafka's answers until it has made the topic of its consumer groups, at the first start of all, and when a worker comes or goes; the client asks again."""
 PASSED_PER_WINDOW = 5
 WINDOW_SECONDS = 60.0
 MAX_TEMPLATES = 500
@@ -37,6 +43,22 @@ class KeyValueFormatter(logging.Formatter):
         if record.stack_info:
             line += f" stack={quoted(record.stack_info)}"
         return line
+
+
+class Relevance(logging.Filter):
+    """What the libraries do is shown at DEBUG only, and what is usual is no error."""
+
+    def __init__(self, level: int = logging.INFO) -> None:
+        super().__init__()
+        self._level = level
+        self.of_libraries = logging.INFO if level < logging.INFO else max(logging.WARNING, level)
+        """Their own DEBUG is never shown: Faust would log every send, which costs a seventh of its speed."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name.startswith("aiokafka.") and any(text in record.getMessage() for text in USUAL):
+            record.levelno, record.levelname = logging.INFO, "INFO"
+            return self._level <= logging.INFO
+        return record.levelno >= self.of_libraries or not str(record.msg).startswith(SERVICE)
 
 
 class RateLimit(logging.Filter):
@@ -82,12 +104,21 @@ def setup_logging(level: str | int = logging.INFO, stream: TextIO | None = None)
     limit = RateLimit()
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(KeyValueFormatter())
-    handler.addFilter(limit)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    for name in NOISY:  # Faust logs every send at DEBUG, which costs a seventh of its speed
-        logging.getLogger(name).setLevel(max(logging.INFO, root.level))
+    relevance = Relevance(root.level)
+    handler.addFilter(relevance)
+    handler.addFilter(limit)
+    for name in NOISY:
+        logging.getLogger(name).setLevel(relevance.of_libraries)
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
     logging.captureWarnings(True)
+    threading.excepthook = _log_thread
     return limit
+
+
+def _log_thread(raised: threading.ExceptHookArgs) -> None:
+    """What ends a thread is one record too."""
+    error = raised.exc_value
+    logging.getLogger(__name__).error("thread %s ended", raised.thread.name if raised.thread else "?", exc_info=error)

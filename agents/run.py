@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import aiohttp
 import msgspec
@@ -26,9 +26,9 @@ from rich.live import Live
 from agents import replay
 from agents.admin import RefusedError
 from agents.brokers import BrokerError, EmbeddedBroker
-from agents.settings import PREFIX, SETTINGS, Settings
+from agents.settings import PREFIX, SETTINGS, Settings, not_listening
 from agents.simulate import SimulateError, simulate
-from agents.view import KEEPS_NOTHING, VERDICTS, Status, View
+from agents.view import KEEPS_NOTHING, VERDICTS, Status, View, can_redraw
 from collector.keys import add_key, create_key
 from simulator.faults import Sent
 from simulator.incidents import Incident, parse_incident
@@ -44,7 +44,8 @@ LEAD: Final = 14 * MINUTE
 STORM: Final = "feedback_storm@2m+2m"
 STORM_RULE: Final = "FeedbackStorm"
 """The rule (simulator/rules.yml) that the storm must set off."""
-DEMO_RULES: Final = Path(__file__).parent.parent / "simulator" / "rules.yml"
+CODE: Final = Path(__file__).parent.parent
+DEMO_RULES: Final = CODE / "simulator" / "rules.yml"
 DEMO_SITE: Final = "shop"
 """Site of the key that is made for whoever wants to send something in."""
 LINE_SECONDS: Final = 5.0
@@ -99,13 +100,15 @@ class _Child:
         self.log_file = directory / f"{command}.log"
         environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
         for setting in SETTINGS:
-            if (value := getattr(settings, setting.name)) is not None and not setting.kind.secret:
+            if (value := getattr(settings, setting.name)) is not None:
                 environment[setting.variable] = str(value)
+        # It runs where we do, so that a relative path names the same file there; and finds the code wherever that is, not in a folder of that name here.
+        environment["PYTHONPATH"] = os.pathsep.join((str(CODE), *filter(None, (os.environ.get("PYTHONPATH"),))))
         with self.log_file.open("wb") as log:
             # A session of its own: Ctrl-C is for us, the child still has to finish what is on its way.
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "agents", command, "--embedded"],
-                env=environment, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True, cwd=Path(__file__).parent.parent,
+                [sys.executable, "-P", "-m", "agents", command, "--embedded"],
+                env=environment, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
 
     def check(self) -> None:
@@ -134,6 +137,7 @@ class _Run:
         self.base = msgspec.structs.replace(settings, partitions=PARTITIONS)
         self.view = View()
         self.console = Console(highlight=False)
+        self.on_screen = can_redraw(self.console)
         self.stop = asyncio.Event()
         self.started = time.monotonic()
         self.begun = 0.0
@@ -154,9 +158,8 @@ class _Run:
             code = await self._with_everything()
         except (RunError, BrokerError) as error:
             print(error, file=sys.stderr)
-            code = 1
-        self._print_result()
-        return code if self._is_exact() and self._has_told() else 1
+            self.failure, code = error, 1
+        return code if self._print_result() else 1
 
     async def _with_everything(self) -> int:
         async with AsyncExitStack() as stack:
@@ -175,7 +178,7 @@ class _Run:
             tasks = [asyncio.create_task(self._or_stop(work)) for work in (self._follow(consumer), self._show())]
             stack.push_async_callback(_cancel, tasks)
             await self._produce_until_stopped(settings)
-            await self._settle()
+            await self._settle(settings)
             await self._count_series()
             await _cancel(tasks)
             return await self.worker.stop()
@@ -187,13 +190,10 @@ class _Run:
         if sites is None and self.options.file is None:
             (directory / "sites.yml").write_text(SITES_YAML, encoding="utf-8")
             sites = str(directory / "sites.yml")
-        elif sites is not None:
-            sites = str(Path(sites).resolve())  # the worker runs elsewhere
         rules = settings.rules or (str(DEMO_RULES) if self.options.file is None else None)
         return msgspec.structs.replace(
-            settings, sites=sites, rules=rules, http_port=_free_port(settings.http_host, settings.http_port),
-            collector_port=_free_port(settings.collector_host, settings.collector_port), collector_spool=str(directory / "spool"),
-            collector_plan=None if settings.collector_plan is None else str(Path(settings.collector_plan).resolve()), collector_development=True,
+            settings, sites=sites, rules=rules, http_port=_free_port(settings, "http"), collector_port=_free_port(settings, "collector"),
+            collector_spool=str(directory / "spool"), collector_development=True,
         )  # fmt: skip
 
     def _with_key(self, settings: Settings, directory: Path) -> Settings:
@@ -201,7 +201,7 @@ class _Run:
         self.door_url = f"http://{settings.collector_host}:{settings.collector_port}"
         if settings.collector_keys is not None:
             self.view.door = f"{self.door_url} · keys of {settings.collector_keys}"
-            return msgspec.structs.replace(settings, collector_keys=str(Path(settings.collector_keys).resolve()))
+            return settings
         key, text = create_key("development", "write", DEMO_SITE)
         file = directory / "keys.yml"
         file.write_text(add_key("", key), encoding="utf-8")
@@ -297,18 +297,18 @@ class _Run:
 
     async def _show(self) -> None:
         """Look at the worker, and keep the screen (or the lines) up to date."""
-        if not self.console.is_terminal:
+        if not self.on_screen:
             next_line = LINE_SECONDS
             while True:
                 await self._look()
                 if self.view.seconds >= next_line:
-                    print(self.view.line(), flush=True)
+                    print(self.view.lines(), flush=True)
                     next_line += LINE_SECONDS
                 await asyncio.sleep(LOOK_SECONDS)
         with Live(console=self.console, auto_refresh=False) as live:
             while True:
                 await self._look()
-                live.update(self.view.screen(self.console.height), refresh=True)
+                live.update(self.view.screen(self.console), refresh=True)
                 await asyncio.sleep(LOOK_SECONDS)
 
     async def _look(self) -> Any:
@@ -318,7 +318,8 @@ class _Run:
             self.collector.check()
             with suppress(aiohttp.ClientError, TimeoutError):
                 async with self.session.get(f"{self.door_url}/v1/debug/all") as response:
-                    self.view.sent_in = (await response.json())["good"]
+                    seen = await response.json()
+                    self.view.sent_in, self.view.refused_at_door = seen["good"], seen["bad"]
         if not self.broker.running:
             raise RunError("The embedded broker has ended, and with it everything it held.")
         now = time.monotonic()
@@ -365,19 +366,22 @@ class _Run:
         try:
             counts = json.loads(last)
             self.view.sent_in = sum(counts.get(topic, 0) for topic in EVENT_TOPICS)
+            self.view.refused_at_door = counts.get("failed", 0)  # the collector puts there what it refuses, and nothing else
             waiting = counts["spooled"]
         except (ValueError, KeyError, AttributeError):
             raise RunError(f"The collector ended with status {code} and did not account for what was sent to it: {last}") from None
         if waiting:
             print(f"{waiting} events that were sent in did not reach the broker.", file=sys.stderr)
 
-    async def _settle(self) -> None:
-        """Until the worker has applied all that was produced, and two looks see the same."""
+    async def _settle(self, settings: Settings) -> None:
+        """Until the worker has applied all that is in the event topics, also what others produced, and two looks see the same."""
         deadline = time.monotonic() + SETTLE_SECONDS
+        with suppress(KafkaError):  # without its broker the next look ends the run
+            self.view.on_log = await _log_ends(settings)
         before: Any = None
         while time.monotonic() < deadline:
             seen = await self._look()
-            if seen and seen == before and self.view.status.lag == 0 and self.view.status.counts["received"] >= self.view.produced:
+            if seen and seen == before and self.view.status.lag == 0 and self.view.missing == 0:
                 return
             before = seen
             await asyncio.sleep(LOOK_SECONDS)
@@ -386,11 +390,11 @@ class _Run:
     # --- the end -----------------------------------------------------------------------------------------------------
 
     def _say(self, text: str) -> None:
-        if not self.console.is_terminal:
+        if not self.on_screen:
             print(text, flush=True)
 
     def _is_exact(self) -> bool:
-        return self.view.status.unaccounted == 0 and self.view.status.counts["received"] == self.view.produced
+        return self.view.status.unaccounted == 0 and self.view.missing == 0
 
     def _has_told(self) -> bool:
         """Whether the storm, where there was one and time enough, was told of and called off."""
@@ -398,21 +402,23 @@ class _Run:
             return True
         return {"firing", "resolved"} <= {state for rule, state in self.view.transitions if rule == STORM_RULE}
 
-    def _print_result(self) -> None:
-        view = self.view
+    def _print_result(self) -> bool:
+        """The account, and what is wrong with a run that came to its end; returns whether nothing is."""
+        view, is_exact, has_told = self.view, self._is_exact(), self._has_told()
         print(f"{view.accounting()}\nThe embedded broker has stopped; nothing is kept.")
-        if not self._is_exact():
-            print(f"Not exact: {view.produced:,} produced, {view.status.counts['received']:,} received.", file=sys.stderr)
+        if not is_exact and self.failure is None:
+            print(f"Not exact: {view.missing:,} of {max(view.produced, view.on_log):,} events were not received.", file=sys.stderr)
         result: dict[str, float] = {name: view.status.counts[name] for name in ("received", *VERDICTS)}
-        if not self._has_told():
+        if not has_told and self.failure is None:
             print("The feedback storm was not told of and called off in time.", file=sys.stderr)
         states = [state for _, state in view.transitions]
         result |= {
             "unaccounted": view.status.unaccounted, "alerts_fired": states.count("firing"), "alerts_resolved": states.count("resolved"),
             "readings": view.readings_seen, "series": self._series, "max_lag_s": round(self._longest_behind, 1), "produced": view.produced,
-            "sent_in": view.sent_in,
+            "sent_in": view.sent_in, "refused_at_door": view.refused_at_door, "elsewhere": view.elsewhere,
         }  # fmt: skip
         print(json.dumps(result | {"seconds": round(time.monotonic() - self.started, 1)}), flush=True)
+        return is_exact and has_told
 
 
 @asynccontextmanager
@@ -444,13 +450,13 @@ async def _cancel(tasks: list["asyncio.Task[None]"]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _free_port(host: str, wanted: int) -> int:
-    """The wanted port if it is free, else any free one."""
+def _free_port(settings: Settings, server: Literal["http", "collector"]) -> int:
+    """The port that the settings of a server name if it is free, else any free one. Raises SettingsError for a host that cannot be listened on."""
+    host, wanted = getattr(settings, f"{server}_host"), getattr(settings, f"{server}_port")
     for port in (wanted, 0):
-        with socket.socket() as probe:
-            try:
-                probe.bind((host, port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    raise RunError(f"No port is free on {host}.")
+        try:
+            with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+                return int(probe.getsockname()[1])
+        except OSError as error:
+            why = error
+    raise not_listening(settings, server, why)

@@ -4,12 +4,13 @@ What belongs to one site (time zone, hosts, brands, consent ...) is not here but
 """
 
 import difflib
+import errno
 import math
 import re
 import ssl
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, get_type_hints
 
 import msgspec
 
@@ -131,7 +132,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     key_file: Annotated[str | None, EXISTING_FILE, "Private key of that certificate (PEM, not encrypted)."] = None
 
     http_host: Annotated[str, ADDRESS, "Address on which metrics and health are served."] = "127.0.0.1"
-    http_port: Annotated[int, _whole(0, 65535), "Their port; 0 takes any free one."] = 6066
+    http_port: Annotated[int, _whole(0, 65535), "Their port; 0 takes any free one, for several workers on one machine."] = 6066
 
     flush_seconds: Annotated[float, _number(0.01, 60), "Longest time between two writes of changed state."] = 0.25
     tick_seconds: Annotated[float, _number(0.05, 60), "How often measures are read and rules judged."] = 0.5
@@ -148,7 +149,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     alertmanager: Annotated[str | None, URLS, "Addresses of every Alertmanager instance, separated by commas."] = None
     webhook: Annotated[str | None, HOOK, "Address that is told of alerts."] = None
     webhook_secret: Annotated[str | None, SECRET, "What the webhook's requests are signed with."] = None
-    external_url: Annotated[str | None, URL, "Where people find this worker, for links in alerts. Default: its own address."] = None
+    external_url: Annotated[str | None, URL, "Where people find the workers, for links in alerts. Default: the address of the worker that tells."] = None
     collector_host: Annotated[str, ADDRESS, "Address on which the collector takes events."] = "127.0.0.1"
     collector_port: Annotated[int, _whole(0, 65535), "Its port; 0 takes any free one."] = 8088
     collector_keys: Annotated[str | None, EXISTING_FILE, "YAML file of the keys that may send; `engage keys create` writes it."] = None
@@ -309,6 +310,21 @@ def _check_together(s: Settings) -> None:
         raise SettingsError(
             f"{PREFIX}CA_FILE or {PREFIX}CERT_FILE is set, but {PREFIX}SECURITY is {s.security}, without TLS; allowed with them: SSL, SASL_SSL."
         )
+
+
+def not_listening(settings: Settings, server: Literal["http", "collector"], error: OSError) -> SettingsError:
+    """Why nobody can listen on the address that the settings of a server name, and what to do."""
+    host, port = getattr(settings, f"{server}_host"), getattr(settings, f"{server}_port")
+    variable = f"{PREFIX}{server.upper()}"
+    match error.errno:
+        case errno.EADDRINUSE:
+            return SettingsError(f"{variable}_PORT is {port}, and somebody listens there already; allowed: a port that is free, or 0 for any free one.")
+        case errno.EACCES:
+            return SettingsError(f"{variable}_PORT is {port}, which this user may not listen on; allowed: a port from 1024 on, or 0 for any free one.")
+        case errno.EADDRNOTAVAIL:
+            return SettingsError(f"{variable}_HOST is {host!r}, which is no address of this machine; allowed: one of its own, such as 127.0.0.1.")
+        case _:
+            return SettingsError(f"{variable}_HOST is {host!r}, and nobody can listen there ({error.strerror or error}); allowed: an address of this machine.")
 
 
 def _no_pass_phrase() -> str:

@@ -1,11 +1,12 @@
 """What `engage run` shows: a table that follows the stream on a terminal, lines elsewhere."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
+from rich.measure import Measurement
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -40,6 +41,10 @@ TOP: Final = (
 )
 """Measures on the screen, each with the length of its window (ms)."""
 SITES_SHOWN: Final = 2
+LINE_MEASURES: Final = 8
+"""Of a site, where there is no screen."""
+PARTS: Final = ("value", "usual", "n")
+"""What the screen has of a site; without room it does without the last ones."""
 ALERTS_SHOWN: Final = 5
 STYLES: Final = {"page": "bold red", "ticket": "yellow", "info": "cyan"}
 UNITS: Final = {kpi.name: kpi.unit for kpi in KPIS}
@@ -98,6 +103,10 @@ class View:
     """Events of the made-up shop or the file."""
     sent_in: int = 0
     """Events that came from outside, through the collector."""
+    refused_at_door: int = 0
+    """Of those sent to the collector, what it refused: on the topic `failed`, with the reason. They never were on a topic of events."""
+    on_log: int = 0
+    """Events on their topics when the run ended; 0 before."""
     produced_rate: float = 0.0
     applied_rate: float = 0.0
     status: Status = field(default_factory=Status)
@@ -107,10 +116,24 @@ class View:
     """The latest transition of every alert, by its id."""
     transitions: list[tuple[str, str]] = field(default_factory=list)
     """Rule and state of every transition, in order."""
+    _before: dict[ReadingKey, float | None] = field(default_factory=dict)
+    """What was usual as the last trouble of a site began."""
+    _reached: dict[str, datetime] = field(default_factory=dict)
+    """By site, the end of its newest window."""
 
     @property
     def produced(self) -> int:
         return self.made + self.sent_in
+
+    @property
+    def elsewhere(self) -> int:
+        """Events that others sent to the broker."""
+        return max(0, max(self.on_log, self.status.counts["received"]) - self.produced)
+
+    @property
+    def missing(self) -> int:
+        """Events that the worker has not received, of those on the log and of those that were acknowledged to us."""
+        return max(0, max(self.produced, self.on_log) - self.status.counts["received"])
 
     def take(self, message: Mapping[str, Any]) -> None:
         """Note a message of the topic `readings`; totals are shown, all are counted."""
@@ -120,10 +143,12 @@ class View:
                 key = (message["site"], reading["kpi"], length_of(reading["window"]))
                 said = reading.get("alert_state"), reading.get("learning_until")
                 self.readings[key] = Shown(reading["value"], reading["n"], reading["state"], *said)
+                end = datetime.fromisoformat(reading["window"]["end"])
+                self._reached[key[0]] = max(self._reached.get(key[0], end), end)
 
-    def sites(self) -> list[str]:
+    def sites(self, most: int = SITES_SHOWN) -> list[str]:
         """Those to show, the busiest first."""
-        return sorted({site for site, _, _ in self.readings}, key=lambda site: (-self._size(site), site))[:SITES_SHOWN]
+        return sorted({site for site, _, _ in self.readings}, key=lambda site: (-self._size(site), site))[:most]
 
     def top(self) -> Iterator[tuple[str, str, int, Shown]]:
         """Site, measure, window and reading of the rows to show."""
@@ -140,9 +165,20 @@ class View:
         """Note a message of the topic `alerts`; what was said already is not new."""
         if (known := self.alerts.get(alert["id"])) is None or known["state"] != alert["state"]:
             self.transitions.append((alert["rule"], alert["state"]))
+            if alert["state"] == "firing" and not self._is_troubled(alert["site"]):
+                self._before |= {key: self._of_the_rest(*key) for key in self.readings if key[0] == alert["site"]}
         self.alerts[alert["id"]] = alert
 
     def usual(self, site: str, kpi: str, length: int) -> float | None:
+        """What the measure says of the rest of the last 24 hours. As long as these hold trouble, what they said before it: an incident is not usual."""
+        return self._before.get((site, kpi, length)) if self._is_troubled(site) else self._of_the_rest(site, kpi, length)
+
+    def _is_troubled(self, site: str) -> bool:
+        """Whether an alert of the site fires, or ended within the last 24 hours of its events."""
+        ends = [alert.get("ended") for alert in self.alerts.values() if alert["site"] == site]
+        return any(end is None or datetime.fromisoformat(end) + timedelta(days=1) > self._reached.get(site, datetime.min.replace(tzinfo=UTC)) for end in ends)
+
+    def _of_the_rest(self, site: str, kpi: str, length: int) -> float | None:
         """What the measure says of the rest of the last 24 hours, for counts of a part of them as long as the window; None where there is no rest."""
         day, now = self.readings.get((site, kpi, DAY)), self.readings.get((site, kpi, length))
         if day is None or now is None or day.value is None or length >= DAY:
@@ -158,7 +194,9 @@ class View:
         """Where every event went."""
         counts = self.status.counts
         parts = " · ".join(f"{name} {counts[name]:,}" for name in VERDICTS)
-        return f"received {counts['received']:,} = {parts} · unaccounted {self.status.unaccounted:,}"
+        beside = f" · refused at the door {self.refused_at_door:,}" if self.refused_at_door else ""
+        others = f" · {self.elsewhere:,} came from elsewhere" if self.on_log and self.elsewhere else ""
+        return f"received {counts['received']:,} = {parts} · unaccounted {self.status.unaccounted:,}{beside}{others}"
 
     def rates(self) -> str:
         return (
@@ -166,11 +204,14 @@ class View:
             f"applied {self.applied_rate:,.0f}/s · lag {self.status.lag:,}"
         )
 
-    def line(self) -> str:
-        """For a file or a pipe: one line."""
-        measures = "  ".join(f"{kpi}[{window_name(length)}]={formatted(kpi, shown)}" for _, kpi, length, shown in self.top() if shown.value is not None)
+    def lines(self) -> str:
+        """For a file or a pipe: a line, and one for each site."""
         firing = "".join(f" | FIRING {alert['annotations'].get('summary', alert['rule'])}" for alert in self.firing())
-        return f"{self.rates()} | {self.accounting()}{firing} | {measures or 'no measures yet'}"
+        said = [f"{self.rates()} | {self.accounting()}{firing}"]
+        for site in self.sites():
+            of_site = [(kpi, length, shown) for name, kpi, length, shown in self.top() if name == site and shown.value is not None]
+            said.append(f"  {site}: " + "  ".join(f"{kpi}[{window_name(length)}]={formatted(kpi, shown)}" for kpi, length, shown in of_site[:LINE_MEASURES]))
+        return "\n".join(said)
 
     def firing(self) -> list[Mapping[str, Any]]:
         return [alert for alert in self.alerts.values() if alert["state"] == "firing"]
@@ -187,39 +228,58 @@ class View:
                 why = alert["annotations"].get("why") or alert["annotations"].get("description", "")
                 yield Padding(Text(why, style="dim"), (0, 0, 0, 2))
 
-    def screen(self, height: int = 1_000) -> RenderableType:
-        """For a terminal with so many lines: what fires stands above the measures, which take what is left."""
-        wrong = self.status.unaccounted != 0
-        above = [
+    def screen(self, console: Console) -> RenderableType:
+        """What fits there: what fires stands above the measures, which take the rest; what there is no room for is named."""
+        sites, parts = self._fitting(console)
+        above = Group(
             Text(f"broker {self.broker} (embedded) · metrics {self.metrics}", style="dim"),
             Text(f"events {self.door}", style="dim"),
             Text(f"{KEEPS_NOTHING} Ctrl-C ends it.", style="yellow"),
             Text(""),
             Text(self.rates()),
-            Text(self.accounting(), style="bold red" if wrong else ""),
+            Text(self.accounting(), style="bold red" if self.status.unaccounted else ""),
             Text(""),
             *(self._alert_lines() if self.alerts else [Text("no alerts", style="dim")]),
             Text(""),
-        ]
-        learning = min((shown.learning_until for *_, shown in self.top() if shown.learning_until), default=None)
-        until = f" · …: detectors learn what is usual until {datetime.fromisoformat(learning):%d %b %H:%M} UTC" if learning else ""
-        below = Text(f"usual: the rest of the last 24 hours · n: facts behind it · grey: too few of them{until}", style="dim")
-        return Group(*above, self._table(max(3, height - len(above) - 6)), below)  # a line for the titles, and some that may be broken
+        )
+        below = Text(self._legend(sites, parts), style="dim")
+        taken = sum(len(console.render_lines(part)) for part in (above, below))
+        return Group(above, self._table(max(3, console.height - taken - 2), sites, parts), below)  # but for the titles, and a line to spare
 
-    def _table(self, rows: int) -> Table:
+    def _legend(self, sites: Sequence[str], parts: Sequence[str]) -> str:
+        """What the table's words mean, and what it leaves out."""
+        troubled = ", ".join(site for site in sites if self._is_troubled(site))
+        said = [f"usual: the rest of the last 24 hours{f' ({troubled}: those before the alert)' if troubled else ''}", "n: facts behind it"]
+        said.append("grey: too few of them")
+        if learning := min((shown.learning_until for *_, shown in self.top() if shown.learning_until), default=None):
+            said.append(f"…: detectors learn what is usual until {datetime.fromisoformat(learning):%d %b %H:%M} UTC")
+        if more := len({site for site, _, _ in self.readings}) - len(sites):
+            said.append(f"{more} more site{'s' * (more > 1)}")
+        if left_out := [part for part in PARTS if part not in parts]:
+            said.append(f"a wider terminal shows {' and '.join(left_out)}")
+        return " · ".join(said)
+
+    def _fitting(self, console: Console) -> tuple[Sequence[str], Sequence[str]]:
+        """The sites that fit beside each other, and what there is room for of each."""
+        layouts = [(self.sites(most), PARTS) for most in range(SITES_SHOWN, 0, -1)] + [(self.sites(1), PARTS[:number]) for number in (2, 1)]
+        unbounded = console.options.update(width=1_000)
+        fitting = (layout for layout in layouts if Measurement.get(console, unbounded, self._table(len(TOP), *layout)).maximum <= console.width)
+        return next(fitting, layouts[-1])
+
+    def _table(self, rows: int, sites: Sequence[str], parts: Sequence[str]) -> Table:
         """The first rows: one per measure and window, and for each site its value, what is usual, and over how many facts it is."""
-        sites = self.sites()
         table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 1, 0, 0))
         table.add_column("measure", no_wrap=True)
         table.add_column("over", no_wrap=True)
         for site in sites:
-            for title in (Text(site, style="bold not dim"), "usual", "n"):
+            titles: tuple[Text | str, ...] = (Text(site, style="bold not dim"), *parts[1:])
+            for title in titles:
                 table.add_column(title, justify="right", no_wrap=True, min_width=7)
         firing = {(alert["site"], alert["kpi"], length_of(alert["window"])): STYLES[alert["severity"]] for alert in self.firing()}
         known = [(kpi, length) for kpi, length in TOP if any((site, kpi, length) in self.readings for site in sites)]
         for kpi, length in known[:rows]:
             keys = [(site, kpi, length) for site in sites]
-            table.add_row(kpi, window_name(length), *(cell for key in keys for cell in self._cells(key, firing.get(key, ""))))
+            table.add_row(kpi, window_name(length), *(cell for key in keys for cell in list(self._cells(key, firing.get(key, "")))[: len(parts)]))
         if not table.row_count:
             table.add_row(Text("waiting for the first measures", style="dim"))
         return table
@@ -235,6 +295,11 @@ class View:
         yield Text(formatted(kpi, shown) + learns, style=style if shown.state == "ok" else "dim")
         yield Text("" if usual is None else formatted(kpi, replace(shown, value=usual)), style="dim")
         yield Text("" if UNITS[kpi] == "count" else f"{shown.n:,}", style="dim")
+
+
+def can_redraw(console: Console) -> bool:
+    """Whether a screen can be kept up to date there; a dumb terminal gets lines, as a file does."""
+    return console.is_terminal and not console.is_dumb_terminal
 
 
 def length_of(bounds: Mapping[str, str]) -> int:

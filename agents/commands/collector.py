@@ -25,6 +25,7 @@ def collector(embedded: bool) -> None:
 
     from agents.files import read_keys, read_plans
     from agents.logs import setup_logging
+    from agents.settings import not_listening
     from collector.app import Options, serve
     from collector.keys import Keys, create_key
     from collector.limits import networks
@@ -35,7 +36,6 @@ def collector(embedded: bool) -> None:
     if settings.collector_development and settings.collector_keys is None:
         key, text = create_key("development", "write", "shop")
         made = Keys([key])
-        click.echo(f"A key for the site shop, as long as this runs: {text}", err=True)
     read_keys(settings, made)
     options = Options(
         connection=settings.client_kwargs(),
@@ -51,11 +51,20 @@ def collector(embedded: bool) -> None:
         address_rate=settings.collector_address_rate,
         connections=settings.collector_connections,
     )
+
+    def on_start(port: int) -> None:
+        if made is not None:
+            click.echo(f"A key for the site shop, as long as this runs: {text}", err=True)
+        click.echo(f"Takes events on http://{settings.collector_host}:{port}", err=True)
+
     setup_logging(settings.log_level)
     if embedded:
         from agents.run import end_with_standard_input
 
         end_with_standard_input()
-    with sentence(SpoolError, OSError):
-        counted = uvloop.run(serve(options, lambda port: click.echo(f"Takes events on http://{settings.collector_host}:{port}", err=True)))
+    with sentence(SpoolError):
+        try:
+            counted = uvloop.run(serve(options, on_start))
+        except OSError as error:
+            raise not_listening(settings, "collector", error) from None
     click.echo(json.dumps(counted))

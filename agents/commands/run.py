@@ -31,10 +31,14 @@ def run(rate: float, seed: int, duration: float | None, incidents: tuple[Inciden
     the clock. Ends with Ctrl-C or --duration; the last line is one JSON object with the accounting. The exit code is 0 only if every event that
     was produced was received and accounted for, and (from 145 seconds on) the storm was told of and called off.
     """
-    from agents.files import read_sites
+    from agents.alerting import Alerting
+    from agents.files import read_keys, read_plans, read_sites
     from agents.run import Options, run_demo
 
     settings = read_settings()
-    read_sites(settings)
+    Alerting(settings, read_sites(settings), list)  # what is wrong with files is said now, not by the worker and the collector
+    read_plans(settings)
+    if settings.collector_keys is not None:
+        read_keys(settings)
     options = Options(rate=rate, seed=seed, duration=duration, file=file)
     finish(run_demo(settings, replace(options, incidents=incidents) if incidents else options))

@@ -5,12 +5,15 @@ import click
 from agents.commands.base import examples, finish, read_settings
 
 
-@click.command(epilog=examples("engage worker", "ENGAGE_BROKER=kafka-1:9092,kafka-2:9092 ENGAGE_SITES=sites.yml engage worker"))
+@click.command(
+    epilog=examples("engage worker", "ENGAGE_HTTP_PORT=0 engage worker", "ENGAGE_BROKER=kafka-1:9092,kafka-2:9092 ENGAGE_SITES=sites.yml engage worker")
+)
 @click.option("--embedded", is_flag=True, hidden=True, help="For `engage run`: no fence, and end with standard input.")
 def worker(embedded: bool) -> None:
     """Count events and read measures, until SIGTERM or Ctrl-C.
 
-    Start as many as you like, up to one per partition. Health, metrics and status are served on ENGAGE_HTTP_HOST and ENGAGE_HTTP_PORT.
+    Start as many as you like, up to one per partition. Health, metrics, status and alerts are served on ENGAGE_HTTP_HOST and ENGAGE_HTTP_PORT; of several
+    on one machine each needs a port of its own: ENGAGE_HTTP_PORT=0 takes any free one, and the log says which.
     """
     from agents.files import read_sites
 
@@ -22,9 +25,10 @@ def worker(embedded: bool) -> None:
     from agents.app import create_app, run_worker
     from agents.metrics import ReadingsCollector
 
-    alerting = Alerting(settings, sites, lambda: app.engine.states())
+    alerting = Alerting(settings, sites, lambda: app.engine.states(), lambda: app.engine.url)
     collectors = [ReadingsCollector(lambda: app.engine.states()), alerting]
-    app = create_app(settings, alerting.new_state, fence=not embedded, collectors=collectors, beside=[alerting.deliver, alerting.keep_rules])
+    beside = [alerting.deliver, alerting.keep_rules]
+    app = create_app(settings, alerting.new_state, fence=not embedded, collectors=collectors, beside=beside, alerts=alerting.alerts)
     if embedded:
         from agents.run import end_with_standard_input
 

@@ -1,9 +1,11 @@
 import io
 import logging
+import threading
+from collections.abc import Iterator
 
 import pytest
 
-from agents.logs import KeyValueFormatter, RateLimit, quoted
+from agents.logs import KeyValueFormatter, RateLimit, Relevance, quoted, setup_logging
 
 
 @pytest.fixture
@@ -60,3 +62,49 @@ def test_the_memory_of_templates_is_bounded(limited: tuple[logging.Handler, io.S
     for n in range(2000):
         handler.handle(record("faust.x", "text " + "abcdefghij"[n % 10] * (n // 10 + 1), at=1000.0))
     assert len(limit._seen) <= 500
+
+
+@pytest.fixture
+def process_logging() -> Iterator[None]:
+    """The logging of this process, put back afterwards."""
+    root, hook = logging.getLogger(), threading.excepthook
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:], threading.excepthook = handlers, hook
+    root.setLevel(level)
+    logging.captureWarnings(False)
+
+
+@pytest.mark.usefixtures("process_logging")
+@pytest.mark.parametrize(("level", "is_shown"), [("INFO", False), ("DEBUG", True)])
+def test_what_the_libraries_do_is_shown_to_whoever_looks_for_defects(level: str, is_shown: bool) -> None:
+    stream = io.StringIO()
+    setup_logging(level, stream)
+    logging.getLogger("faust.transport.conductor").info("[^--Conductor]: Starting...")
+    logging.getLogger("agents.app").info("[^--TakingRecovery]: Resuming flow...")  # a service of Faust's, a class of ours
+    logging.getLogger("aiokafka.consumer.group_coordinator").info("Joined group")
+    logging.getLogger("agents.app").info("ours")
+    logging.getLogger("agents.app").error("[^--TakingRecovery]: Crashed")
+    logging.getLogger("aiokafka").warning("a broker is away")
+    shown = stream.getvalue()
+    assert [text in shown for text in ("Conductor", "Resuming", "Joined")] == [is_shown] * 3
+    assert all(text in shown for text in ("ours", "Crashed", "a broker is away"))
+
+
+def test_that_kafka_makes_its_topic_of_groups_is_no_error() -> None:
+    made = record("aiokafka.consumer.group_coordinator", "Group Coordinator Request failed: %s", "[Error 15] GroupCoordinatorNotAvailableError")
+    assert not Relevance(logging.WARNING).filter(made)
+    assert Relevance().filter(made)
+    assert " level=info " in KeyValueFormatter().format(made)
+
+
+@pytest.mark.usefixtures("process_logging")
+def test_what_ends_a_thread_is_one_line() -> None:
+    stream = io.StringIO()
+    setup_logging("INFO", stream)
+    thread = threading.Thread(target=lambda: [][0], name="reader")
+    thread.start()
+    thread.join()
+    (line,) = stream.getvalue().splitlines()
+    assert "thread reader ended" in line
+    assert "IndexError" in line
