@@ -34,7 +34,7 @@ setup: $(VENV)/.dev ## own virtual environment with the pinned dependencies, dev
 
 .PHONY: run
 run: $(VENV)/.run ## the product on one screen: embedded broker, worker, a made-up shop, an alert (RATE=, SEED=, DURATION=)
-	@$(BIN)/engage run --rate $(RATE) --seed $(SEED) $(if $(DURATION),--duration $(DURATION))
+	@$(BIN)/engage run --rate $(RATE) --seed $(SEED)
 
 .PHONY: test
 test: $(VENV)/.dev ## everything; what needs a real Kafka says so when it is skipped (and fails when CI is set)

@@ -1,5 +1,7 @@
 """The command `engage`. All its commands are listed here; agents/commands has what each takes and says, agents what it does."""
 
+import io
+import sys
 from importlib.metadata import version
 from typing import Final
 
@@ -35,12 +37,16 @@ COMMANDS: Final = (run, worker, collector, keys, topics, doctor, send, simulate,
 def cli() -> None:
     """Customer engagement, measured while it happens.
 
-    Settings are ENGAGE_* environment variables. Exit codes: 0 ok, 1 findings, 2 usage, settings or an unreachable broker.
+    Settings are ENGAGE_* environment variables. Exit codes: 0 ok, 1 findings, 2 usage, settings, files or an unreachable broker, 130 stopped
+    by Ctrl-C before the work was done.
     """
 
 
 def main() -> None:
     """Entry point of the command `engage`."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a sign that the terminal does not have is no reason to end
     cli(prog_name="engage")
 
 

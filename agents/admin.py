@@ -1,6 +1,7 @@
 """Topics: making those that are missing, and saying what is wrong with those that are there. Existing topics are never altered."""
 
 import asyncio
+import os
 import ssl
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -23,7 +24,9 @@ AT_LEAST = frozenset({"max.message.bytes", "retention.ms", "delete.retention.ms"
 
 
 class UnreachableError(errors.KafkaConnectionError):  # type: ignore[misc]  # aiokafka has no types
-    """Nothing answers at the address: trying again may help."""
+    """Nothing answers at the address: trying again may help. The text says what to do."""
+
+    __str__ = Exception.__str__  # without the name of the class before it
 
 
 class RefusedError(RuntimeError):
@@ -119,7 +122,7 @@ async def reach(settings: Settings) -> None:
             why.append(f"{address}: {_text(error)}")
         else:
             return
-    raise UnreachableError(f"no Kafka answers ({'; '.join(why)}). {_hint(settings)}")
+    raise UnreachableError(f"No Kafka answers ({'; '.join(why)}). {_hint(settings)}")
 
 
 async def _log_in(connection: Any) -> None:
@@ -245,4 +248,6 @@ def _hint(settings: Settings) -> str:
 
 
 def _text(error: BaseException) -> str:
+    if isinstance(error, ConnectionError) and error.errno:  # asyncio says it by number and address
+        return os.strerror(error.errno)
     return str(error) or type(error).__name__

@@ -77,7 +77,7 @@ async def examine(environ: Mapping[str, str]) -> AsyncIterator[Check]:
         async for check in _of_broker(settings):
             yield check
     except (admin.UnreachableError, admin.RefusedError) as error:
-        found, _, remedy = str(error).removeprefix("KafkaConnectionError: ").removeprefix("UnreachableError: ").partition(". ")
+        found, _, remedy = str(error).partition(". ")
         yield Check("broker", "fail", found, remedy, fatal=True)
     yield await check_worker(settings)
 
@@ -162,9 +162,8 @@ async def check_alertmanagers(settings: Settings) -> AsyncIterator[Check]:
         try:
             code, text = await asyncio.to_thread(_get, f"{address.rstrip('/')}/-/ready")
         except (OSError, ValueError) as error:
-            yield Check(
-                "alertmanager", "fail", f"{address} does not answer ({error})", f"Start it, or correct {PREFIX}ALERTMANAGER; alerts wait until it is there."
-            )
+            remedy = f"Start it, or correct {PREFIX}ALERTMANAGER; alerts wait until it is there."
+            yield Check("alertmanager", "fail", f"{address} does not answer ({_why(error)})", remedy)
             continue
         ready = code == 200
         yield Check(
@@ -258,11 +257,17 @@ async def check_worker(settings: Settings) -> Check:
     try:
         code, text = await asyncio.to_thread(_get, url)
     except (OSError, ValueError) as error:
-        return Check("worker here", "ok", f"none answers at {url} ({error}); workers elsewhere are not asked")
+        return Check("worker here", "ok", f"none answers at {url} ({_why(error)}); workers elsewhere are not asked")
     if code == 200:
         return Check("worker here", "ok", f"{url}: {text}")
     remedy = "Wait, and look at its log." if code == 503 else f"Something else answers there; set {PREFIX}HTTP_PORT to the worker's."
     return Check("worker here", "warn", f"{url}: status {code}, {text}", remedy)
+
+
+def _why(error: Exception) -> str:
+    """Of what urllib wraps, the words of the system."""
+    cause = getattr(error, "reason", error)
+    return getattr(cause, "strerror", None) or str(cause)
 
 
 def _get(url: str) -> tuple[int, str]:

@@ -7,6 +7,7 @@ what was wrong and where it lay (`streams/intake.py`).
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import click
@@ -179,10 +180,13 @@ def failure_fields(failure: Failure) -> dict[str, Any]:
 def failure_text(failure: Failure) -> str:
     """A failure for people."""
     key = "none" if failure.key is None else printable(failure.key.decode(errors="backslashreplace"))
+    came = f"came on   {failure.topic}, partition {failure.source_partition}, offset {failure.source_offset}"
+    if (origin := failure.origin) is not None:
+        came = f"came by   HTTP to the collector, as {printable(origin.wire)} {printable(origin.kind)} of {printable(origin.site)}"
     headers = "".join(f"\n  header    {printable(name)}: {snippet(value or b'')}" for name, value in failure.headers)
     return (
         f"{click.style(f'{failure.place}  {failure.reason}', fg='red', bold=True)} {printable(failure.path)}\n  {printable(failure.detail)}\n"
-        f"  came on   {failure.topic}, partition {failure.source_partition}, offset {failure.source_offset}, {instant(failure.received)}\n"
+        f"  {came}, {instant(failure.received)}\n"
         f"  key       {key}{headers}\n{_pretty(failure.value)}"
     )
 
@@ -222,13 +226,15 @@ class Plan(NamedTuple):
     """The others, by the reason why they would fail again."""
     stuck: int
     """Those of the others that cannot be published in any case."""
+    unplanned: int
+    """Those that came by HTTP, where no tracking plan is there to judge them by."""
 
 
 def route(failure: Failure, fix: str, plans: Plans | None = None) -> tuple[list[Message], str | None]:
     """The event as it is to be published once more (none: nobody can), and why it would fail again (None: it would not).
 
     It stays in its partition, because what its subject did before is counted there. One that came without a key gets its own if it is
-    an event by now. What the door refused is translated once more, with the tracking plan of today.
+    an event by now. What the door refused is translated once more, with the tracking plan of today; where there is none, what a plan refused stays refused.
     """
     if failure.origin is not None:
         return _through_the_door(failure, failure.origin, plans)
@@ -253,27 +259,27 @@ def _through_the_door(failure: Failure, origin: refusals.Origin, plans: Plans | 
         if not isinstance(outcome, Accepted):
             return [], str(outcome.reason)
         messages.append(Message(outcome.topic, outcome.key, outcome.value))
-    return messages, None
-
-
-Route = Callable[[Failure], tuple[list[Message], str | None]]
-"""What `route` says of a failure."""
+    return messages, failure.reason if plans is None and failure.reason == e.Reason.OFF_PLAN else None
 
 
 class Replay:
     """One replay: `plan` says what it would do, `publish` does it with the same failures. A context of `open_log`."""
 
-    def __init__(self, settings: Settings, selected: _Selected, counts: Mapping[str, int], route: Route, unchecked: bool) -> None:
-        self._settings, self._selected, self._counts, self._route, self._unchecked = settings, selected, counts, route, unchecked
+    def __init__(self, settings: Settings, selected: _Selected, counts: Mapping[str, int], fix: str, plans: Plans | None, unchecked: bool) -> None:
+        self._settings, self._selected, self._counts, self._unchecked = settings, selected, counts, unchecked
+        self._has_plans = plans is not None
+        self._route = partial(route, fix=fix, plans=plans)
 
     async def plan(self) -> Plan:
         verdicts: Counter[str | None] = Counter()
-        stuck = 0
+        stuck = unplanned = 0
         async for failures in self._selected:
-            for messages, why in map(self._route, failures):
+            for failure in failures:
+                messages, why = self._route(failure)
                 verdicts[why] += 1
                 stuck += not messages
-        return Plan(verdicts.total(), verdicts[None], {why: number for why, number in verdicts.items() if why is not None}, stuck)
+                unplanned += failure.origin is not None and not self._has_plans
+        return Plan(verdicts.total(), verdicts[None], {why: number for why, number in verdicts.items() if why is not None}, stuck, unplanned)
 
     async def publish(self) -> int:
         """Publish and wait until all is acknowledged; returns how many events it were."""
@@ -292,11 +298,13 @@ class Replay:
         return message if message.partition is None or message.partition < count else message._replace(partition=None)
 
 
-async def replay_failed(settings: Settings, selection: Selection, route: Route, *, unchecked: bool, agreed: Any) -> tuple[Plan, int | None]:
+async def replay_failed(
+    settings: Settings, selection: Selection, *, fix: str, plans: Plans | None, unchecked: bool, agreed: Callable[[Plan, int], bool]
+) -> tuple[Plan, int | None]:
     """Publish the selected failures once more if `agreed(plan, number)` says so; returns the plan, and how many were sent (None: nothing)."""
     counts = await partition_counts(settings)
     async with open_log(settings, FAILED) as log:
-        replay = Replay(settings, await _Selected.on(log, selection), counts, route, unchecked)
+        replay = Replay(settings, await _Selected.on(log, selection), counts, fix, plans, unchecked)
         plan = await replay.plan()
         number = plan.selected - plan.stuck if unchecked else plan.healed
         return plan, await replay.publish() if agreed(plan, number) else None

@@ -15,12 +15,19 @@ UNUSABLE: Final = (SettingsError, SitesError, KeysError, PlanError)
 """What a person wrote and can put right; the text says how."""
 
 
+def why(error: OSError | UnicodeError) -> str:
+    """Why a file cannot be read or written, without Python's words for it."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"This is no UTF-8 (byte {error.start})."
+    return f"{error.strerror}." if isinstance(error, OSError) and error.strerror else str(error)
+
+
 def read(path: str, load: Callable[[str, str], T], error: type[ValueError]) -> T:
     """What `load` makes of a file's text and name; raises what it raises, and `error` for a file that cannot be read."""
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as unread:
-        raise error(f"{path}: {unread}") from unread
+        raise error(f"{path}: {why(unread)}") from unread
     return load(text, path)
 
 
@@ -53,4 +60,4 @@ def write_key(key: Key, file: Path) -> None:
     try:
         file.write_text(content, encoding="utf-8")
     except OSError as error:
-        raise KeysError(f"{file}: {error}") from error
+        raise KeysError(f"{file}: {why(error)}") from error

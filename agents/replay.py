@@ -4,13 +4,14 @@ import asyncio
 import gc
 import gzip
 import sys
+import threading
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from agents import admin
 from agents.publishing import FlushFailedError, Publisher
@@ -27,6 +28,8 @@ MAX_LINE_BYTES = 500_000
 PACE_SECONDS = 0.02
 GC_THRESHOLDS = (50_000, 20, 100)
 """As in the worker: rows are many and live long."""
+
+T = TypeVar("T")
 
 Numbered = tuple[int, bytes]
 """A line and its number in its file, from 1."""
@@ -63,25 +66,26 @@ class Lines:
         """The lines as they come: what is piped in is not held back. Raises ReplayError for a file that cannot be read to its end."""
         for file in self.files:
             if file == STDIN:
-                yield from _blocks(sys.stdin.buffer)
+                stdin = sys.stdin.buffer  # below its buffer: whoever waits there holds a lock that the end of the program needs
+                yield from _blocks(getattr(stdin, "raw", stdin).read)
                 continue
             before = self._read
             try:
                 with Path(file).open("rb") as raw, _unpacked(file, raw) as stream:
-                    for block in _blocks(stream):
+                    for block in _blocks(stream.read1):
                         self._read = before + raw.tell()
                         yield block
             except (OSError, EOFError, zlib.error) as error:
-                raise ReplayError(f"{file} cannot be read to its end: {error}.") from error
+                raise ReplayError(f"{file} cannot be read to its end: {getattr(error, 'strerror', None) or error}.") from error
 
 
 def _unpacked(file: str, raw: BinaryIO) -> AbstractContextManager[Any]:
     return gzip.open(raw) if file.endswith(".gz") else nullcontext(raw)
 
 
-def _blocks(stream: Any) -> Iterator[list[Numbered]]:
+def _blocks(read: Callable[[int], bytes]) -> Iterator[list[Numbered]]:
     rest, number = b"", 1
-    while data := stream.read1(BLOCK_BYTES):
+    while data := read(BLOCK_BYTES):
         *lines, rest = (rest + data).split(b"\n")
         yield _clean(enumerate(lines, number))
         number += len(lines)
@@ -91,6 +95,32 @@ def _blocks(stream: Any) -> Iterator[list[Numbered]]:
 def _clean(lines: Iterable[Numbered]) -> list[Numbered]:
     """Without line ends and blank lines."""
     return [(number, text) for number, line in lines if (text := line.rstrip(b"\r")).strip()]
+
+
+async def read_beside(items: Iterable[T]) -> AsyncIterator[T]:
+    """The items, read by a thread that nobody waits for: Ctrl-C must not wait for standard input to end."""
+    loop, queue = asyncio.get_running_loop(), asyncio.Queue[tuple[T] | Exception | None]()
+    room = threading.Semaphore(2)
+
+    def put(item: tuple[T] | Exception | None) -> None:
+        room.acquire()
+        loop.call_soon_threadsafe(queue.put_nowait, item)
+
+    def read() -> None:
+        with suppress(RuntimeError):  # the loop has ended before us
+            try:
+                for item in items:
+                    put((item,))
+            except Exception as error:
+                put(error)
+            put(None)
+
+    threading.Thread(target=read, name="input", daemon=True).start()
+    while (item := await queue.get()) is not None:
+        room.release()
+        if isinstance(item, Exception):
+            raise item
+        yield item[0]
 
 
 def _span(files: Sequence[str]) -> tuple[int, int]:
@@ -136,13 +166,14 @@ async def publish(
     chunks = chunked(_read(lines, by), CHUNK if speed is None else CHUNK // 10)
     await publisher.start()
     try:
-        while chunk := await asyncio.to_thread(next, chunks, None):
+        async for chunk in read_beside(chunks):
             pending: list[Routed] = []
             for line in chunk:
                 routed = router.route(line)
                 if (seconds := pace.until(routed.at)) > PACE_SECONDS:
                     await _send(publisher, pending)
                     pending.clear()
+                    on_progress(counts.total(), lines.share)
                     await asyncio.sleep(seconds)
                 pending.append(routed)
                 counts[routed.topic] += 1

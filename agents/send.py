@@ -1,15 +1,13 @@
 """`engage send`: own events to their topics, judged as a worker will judge them before anything leaves."""
 
-import asyncio
 import json
-import threading
 import time
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import click
 import msgspec
@@ -17,11 +15,13 @@ from aiokafka.errors import KafkaError
 
 from agents.admin import RefusedError
 from agents.publishing import FlushFailedError, Publisher
-from agents.replay import MAX_LINE_BYTES, Numbered, ReplayError
+from agents.replay import MAX_LINE_BYTES, Numbered, read_beside
 from agents.settings import Settings
 from agents.tail import need_topic, partition_counts, printable
 from streams import events as e
 from streams.flow import Message
+from streams.intake import NEVER_LATE
+from streams.panes import AHEAD_OF_RECEIPT, GRACE, TOO_OLD, Pane
 from streams.replay import Router
 
 KEPT_FAULTS = 100
@@ -30,9 +30,16 @@ KEPT_FAULTS = 100
 NAMED_FAULTS = 20
 """Of those, lines that the summary names."""
 
+TOO_OLD_TEXT: Final = "More than 400 days ago: a worker that has read events of today counts it as failed. `engage replay` is for recorded events."
+REMARKS: Final = {
+    "late": "from more than 8 days ago; a worker that has read events of today does not count them",
+    "clamped": "more than a minute ahead of the receipt; a worker counts them as of their receipt",
+}
+"""What a worker will make of the time of events that are sent all the same."""
+
 
 class Fault(NamedTuple):
-    """A line that is no event."""
+    """A line that is no event, or that a worker would count as failed."""
 
     line: int
     reason: str
@@ -46,14 +53,18 @@ class Sent:
     def __init__(self) -> None:
         self.lines = 0
         self.topics: Counter[str] = Counter()
-        """Events that went to each topic; that would go there, where nothing is sent."""
+        """Events that go to each topic."""
+        self.acknowledged = 0
+        """Of these, events that all copies have."""
         self.refused: Counter[str] = Counter()
-        """Lines that are no events, by reason."""
+        """Lines that are not sent, by reason; with `--unchecked` they are sent all the same."""
         self.faults: list[Fault] = []
+        self.remarks: Counter[str] = Counter()
+        """Events by what a worker will make of their time."""
 
     def fields(self) -> dict[str, Any]:
         return {
-            "lines": self.lines, "sent": self.topics.total(), "topics": dict(self.topics), "refused": dict(self.refused),
+            "lines": self.lines, "sent": self.acknowledged, "topics": dict(self.topics), "refused": dict(self.refused), "remarks": dict(self.remarks),
             "faults": [fault._asdict() for fault in self.faults],
         }  # fmt: skip
 
@@ -104,69 +115,60 @@ def _typed(text: str, kind: Any) -> Any:
 # --- sending ---------------------------------------------------------------------------------------------------------
 
 
+def foreseen(event: e.Event, now: int) -> str | None:
+    """What a worker makes of the time of an event that reaches it now (ms), after others of today: `too_old`, `late`, `clamped`, or nothing."""
+    at, receipt = e.event_time(event) or 0, now if event.received_at is None else e.millis(event.received_at)
+    if at > receipt + AHEAD_OF_RECEIPT:
+        return "clamped"
+    if at < now - TOO_OLD:
+        return e.Reason.TOO_OLD
+    return "late" if at < now - GRACE[Pane.DAY] and not isinstance(event, NEVER_LATE) else None
+
+
 def judged(lines: Iterable[Numbered], sent: Sent, router: Router, *, unchecked: bool) -> Iterator[Message]:
     """What of the lines is to be sent; the others are counted, and the first are named in `sent`."""
+    now = int(time.time() * 1000)
     for number, line in lines:
         sent.lines += 1
         routed = router.route(line)
-        if routed.at is None and isinstance(fault := e.decode(line), e.Rejected):
-            sent.refused[fault.reason] += 1
-            if len(sent.faults) < KEPT_FAULTS:
-                sent.faults.append(Fault(number, str(fault.reason), fault.path, fault.detail))
-            if not unchecked:
-                continue
+        if routed.at is None or not now - GRACE[Pane.DAY] <= routed.at <= min(now, routed.receipt):  # else there is nothing to say of it
+            event = e.decode(line)
+            remark = None if isinstance(event, e.Rejected) else foreseen(event, now)
+            if remark == e.Reason.TOO_OLD:
+                event = e.Rejected(e.Reason.TOO_OLD, "$.at", TOO_OLD_TEXT)
+            if isinstance(event, e.Rejected):
+                sent.refused[event.reason] += 1
+                if len(sent.faults) < KEPT_FAULTS:
+                    sent.faults.append(Fault(number, str(event.reason), event.path, event.detail))
+                if not unchecked:
+                    continue
+            elif remark is not None:
+                sent.remarks[remark] += 1
         sent.topics[routed.topic] += 1
         yield Message(routed.topic, routed.key, routed.value[:MAX_LINE_BYTES])
 
 
-def check(blocks: Iterable[list[Numbered]], on_progress: Callable[[Sent], None]) -> Sent:
+def check(blocks: Iterable[list[Numbered]], sent: Sent, on_progress: Callable[[Sent], None]) -> None:
     """Judge the lines and send nothing; needs no broker."""
-    sent, router = Sent(), Router(1)
+    router = Router(1)
     for lines in blocks:
         for _ in judged(lines, sent, router, unchecked=False):
             pass
         on_progress(sent)
-    return sent
 
 
-async def _beside(blocks: Iterable[list[Numbered]]) -> AsyncIterator[list[Numbered]]:
-    """The blocks, read by a thread that nobody waits for: Ctrl-C must not wait for standard input to end."""
-    loop, queue = asyncio.get_running_loop(), asyncio.Queue[list[Numbered] | Exception | None]()
-    room = threading.Semaphore(2)
-
-    def put(item: list[Numbered] | Exception | None) -> None:
-        room.acquire()
-        loop.call_soon_threadsafe(queue.put_nowait, item)
-
-    def read() -> None:
-        with suppress(RuntimeError):  # the loop has ended before us
-            try:
-                for lines in blocks:
-                    put(lines)
-            except (ReplayError, OSError) as error:
-                put(error)
-            put(None)
-
-    threading.Thread(target=read, name="input", daemon=True).start()
-    while (item := await queue.get()) is not None:
-        room.release()
-        if isinstance(item, Exception):
-            raise item
-        yield item
-
-
-async def send(settings: Settings, blocks: Iterable[list[Numbered]], on_progress: Callable[[Sent], None], *, unchecked: bool) -> Sent:
-    """Send each block and wait until all copies have it. Raises UnreachableError, RefusedError, or ReplayError from the blocks."""
+async def send(settings: Settings, blocks: Iterable[list[Numbered]], sent: Sent, on_progress: Callable[[Sent], None], *, unchecked: bool) -> None:
+    """Send each block and wait until all copies have it; `sent` says how far it came. Raises UnreachableError, RefusedError, or ReplayError from the blocks."""
     counts = await partition_counts(settings)
-    sent, router = Sent(), Router(1)
+    router = Router(1)
     async with open_publisher(settings) as publisher:
-        async for lines in _beside(blocks):
+        async for lines in read_beside(blocks):
             messages = list(judged(lines, sent, router, unchecked=unchecked))
             for topic in sent.topics:
                 need_topic(settings, topic, counts)
             await publisher.send_and_wait(messages)
+            sent.acknowledged += len(messages)
             on_progress(sent)
-    return sent
 
 
 @asynccontextmanager
@@ -186,8 +188,8 @@ async def open_publisher(settings: Settings) -> AsyncIterator[Publisher]:
         await publisher.stop()
 
 
-def summary(sent: Sent, settings: Settings, *, numbered: bool, verb: str, unchecked: bool) -> Iterator[str]:
-    """The first faults, then one sentence on all."""
+def summary(sent: Sent, settings: Settings, *, numbered: bool, dry_run: bool, unchecked: bool) -> Iterator[str]:
+    """The first faults, then one sentence on all, and one on those whose time is odd."""
     for fault in sent.faults[:NAMED_FAULTS]:
         where = f"line {fault.line}: " if numbered else ""
         yield f"{where}{click.style(fault.reason, fg='red')} {printable(fault.path)}: {printable(fault.detail)}"
@@ -195,5 +197,8 @@ def summary(sent: Sent, settings: Settings, *, numbered: bool, verb: str, unchec
         reasons = ", ".join(f"{number} {reason}" for reason, number in sent.refused.most_common())
         yield f"… and {more} more; in all {reasons}"
     topics = ", ".join(f"{number} to {settings.topic(topic)}" for topic, number in sorted(sent.topics.items()))
-    no_events = f"; {sent.refused.total()} no events{' (sent all the same)' if unchecked else ''}" if sent.refused else ""
-    yield f"{sent.topics.total()} of {sent.lines} {verb}{f' ({topics})' if topics else ''}{no_events}."
+    done = f"{sent.topics.total()} of {sent.lines} would be sent" if dry_run else f"{sent.acknowledged} of {sent.lines} sent"
+    refused = f"; {sent.refused.total()} refused{', and sent all the same' if unchecked and not dry_run else ''}" if sent.refused else ""
+    yield f"{done}{f' ({topics})' if topics else ''}{refused}."
+    for remark, number in sent.remarks.most_common():
+        yield f"{click.style(remark, fg='yellow')}: {number} {REMARKS[remark]}."

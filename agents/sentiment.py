@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple, TextIO
 
 import msgspec
 
+from agents.files import read
 from streams.sentiment import Sentiment, cap, understand
 from streams.sites import Site
 from streams.texts.calibration import Calibration, CalibrationError, Label, calibration, fit
@@ -107,13 +108,17 @@ def read_texts(lines: Iterable[str]) -> Iterator[tuple[str, bool]]:
 
 def read_labels(path: Path) -> list[Labelled]:
     """The labels of a file; raises LabelsError with the line."""
+    return read(str(path), _load_labels, LabelsError)
+
+
+def _load_labels(text: str, name: str) -> list[Labelled]:
     found = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(text.splitlines(), 1):
         if line.strip():
             try:
                 found.append(msgspec.json.decode(line, type=Labelled))
             except msgspec.MsgspecError as error:
-                raise LabelsError(f'{path}: line {number}: {error}; a line is {{"text": "…", "negative": true}}') from error
+                raise LabelsError(f'{name}: line {number}: {error}; a line is {{"text": "…", "negative": true}}') from error
     return found
 
 

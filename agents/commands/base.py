@@ -2,13 +2,16 @@
 
 import json
 import os
-from collections.abc import Callable, Coroutine, Iterator
+import re
+from collections.abc import Callable, Collection, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 import click
 
 from agents.settings import Settings
+from streams.words import suggest
+from simulator.incidents import parse_duration
 
 T = TypeVar("T")
 
@@ -19,18 +22,53 @@ class Sentence(click.ClickException):
     exit_code = 2
 
 
+class Stopped(click.ClickException):
+    """Ctrl-C before the work was done: how far it came, in a sentence; exit code 130, as a shell says it."""
+
+    exit_code = 130
+
+    def show(self, file: Any = None) -> None:
+        click.echo(f"\n{self.message}", file, err=file is None)  # the terminal's line has its ^C
+
+
 class Commands(click.Group):
-    """Turns what a person can put right into a sentence."""
+    """Turns what a person can put right into a sentence, and Ctrl-C into another."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except ValueError as error:
-            from agents.files import UNUSABLE
-
-            if isinstance(error, UNUSABLE):
-                raise Sentence(str(error)) from None
+        except (KeyboardInterrupt, click.Abort):
+            raise Stopped("Stopped.") from None
+        except (click.ClickException, click.exceptions.Exit):  # said already
             raise
+        except Exception as error:
+            if (said := _said(error)) is None:
+                raise
+            raise Sentence(said) from None
+
+
+def _said(error: Exception) -> str | None:
+    """What an error says to the person at the terminal; None for a defect of ours. What is imported here takes long, so only now."""
+    from agents.admin import RefusedError, UnreachableError
+    from agents.files import UNUSABLE, why
+    from agents.replay import ReplayError
+    from agents.simulate import SimulateError
+
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{os.fsdecode(error.filename)}: {why(error)}"
+    return str(error) if isinstance(error, (RefusedError, UnreachableError, ReplayError, SimulateError, *UNUSABLE)) else None
+
+
+class Number(click.FloatRange):
+    """A number with bounds."""
+
+    name = "number"
+
+
+class Whole(click.IntRange):
+    """A whole number with bounds."""
+
+    name = "integer"
 
 
 class Parsed(click.ParamType):
@@ -44,6 +82,22 @@ class Parsed(click.ParamType):
             return self._parse(value) if isinstance(value, str) else value
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+def duration(text: str) -> int:
+    """Milliseconds of `10s`, `5m`, `1h30m`, `250ms`; a number alone is seconds. Raises ValueError."""
+    return parse_duration(f"{text}s" if re.fullmatch(r"\d+(\.\d+)?", text) else text)
+
+
+DURATION: Final = Parsed("TIME", duration)
+
+
+def need(name: str, known: Collection[str], what: str) -> str:
+    """The name, if it is known; raises ValueError with the one that may be meant, or all."""
+    if name in known:
+        return name
+    hint = suggest(name, known) or f" There are {', '.join(known) or 'none'}."
+    raise ValueError(f"There is no {what} {name[:64]!r}.{hint}")
 
 
 def examples(*lines: str) -> str:
@@ -76,18 +130,12 @@ def sentence(*errors: type[Exception]) -> Iterator[None]:
 
 
 def ask(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run what talks to Kafka; that it cannot be reached or refuses is a sentence."""
+    """Run what talks to Kafka."""
     import asyncio
 
-    from agents.admin import RefusedError, UnreachableError
-
-    try:
-        return asyncio.run(coroutine)
-    except (UnreachableError, RefusedError) as error:
-        text = str(error).removeprefix("KafkaConnectionError: ").removeprefix("UnreachableError: ")
-        raise Sentence(text[:1].upper() + text[1:]) from None
+    return asyncio.run(coroutine)
 
 
 def finish(code: int) -> NoReturn:
-    """End with an exit code: 0 ok, 1 findings."""
+    """End with an exit code: 0 ok, 1 findings, 130 stopped."""
     click.get_current_context().exit(code)

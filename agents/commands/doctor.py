@@ -1,7 +1,7 @@
 """`engage doctor`."""
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -9,6 +9,9 @@ from agents.commands.base import ask, examples, finish, json_option, print_json
 
 if TYPE_CHECKING:
     from agents.doctor import Check
+
+
+WIDEST: Final = len("alertmanager")
 
 
 @click.command(epilog=examples("engage doctor", "engage doctor --json", "ENGAGE_BROKER=kafka-1:9092 engage doctor"))
@@ -40,6 +43,7 @@ def doctor(as_json: bool) -> None:
 
 def _say(check: "Check") -> None:
     colour = {"ok": "green", "warn": "yellow", "fail": "red"}[check.status]
-    click.echo(f"{click.style(f'{check.status:<4}', fg=colour, bold=True)}  {check.name:<11}  {check.found}")
+    below = "\n" + " " * (4 + 2 + WIDEST + 2)
+    click.echo(f"{click.style(f'{check.status:<4}', fg=colour, bold=True)}  {check.name:<{WIDEST}}  {below.join(check.found.splitlines())}")
     if check.remedy:
-        click.echo(f"      {'':<11}  → {check.remedy}")
+        click.echo(f"{below[1:]}→ {check.remedy}")

@@ -1,16 +1,20 @@
 """`engage failed`."""
 
+import sys
 from collections.abc import Callable
-from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
-from agents.commands.base import ask, examples, finish, json_option, print_json, read_settings
+from agents.commands.base import Parsed, Whole, ask, examples, finish, json_option, need, print_json, read_settings
+from streams.events import Reason
 from streams.topics import EVENT_TOPICS
 
 if TYPE_CHECKING:
     from agents.failed import Plan
+
+
+REASON: Final = Parsed("REASON", lambda text: need(text, [*Reason], "reason"))
 
 
 @click.group(epilog=examples("engage failed list", "engage failed show --reason unknown_field", "engage failed replay --reason unknown_field"))
@@ -22,7 +26,7 @@ def _selection(command: Callable[..., None]) -> Callable[..., None]:
     """The options that say which failed events a command is about."""
     command = click.option("--site", help="Only of this site, as far as it can be read.")(command)
     command = click.option("--topic", type=click.Choice((*EVENT_TOPICS, "collector")), help="Only those that came on this topic, or by HTTP.")(command)
-    return click.option("--reason", metavar="REASON", help="Only with this reason; `engage failed list` names those there are.")(command)
+    return click.option("--reason", type=REASON, help="Only with this reason; `engage failed list` names those there are.")(command)
 
 
 @failed.command("list", epilog=examples("engage failed list", "engage failed list --topic website --json"))
@@ -42,7 +46,7 @@ def list_(reason: str | None, topic: str | None, site: str | None, as_json: bool
 @failed.command(epilog=examples("engage failed show 3:17", "engage failed show --reason bad_time --limit 3", "engage failed show 3:17 --json"))
 @click.argument("places", metavar="[OFFSET]...", nargs=-1)
 @_selection
-@click.option("--limit", type=click.IntRange(1, 10_000), default=10, show_default=True, help="At most so many, the newest.")
+@click.option("--limit", type=Whole(1, 10_000), default=10, show_default=True, help="At most so many, the newest.")
 @json_option("Print a JSON array; bytes that are no text as base64.")
 def show(places: tuple[str, ...], reason: str | None, topic: str | None, site: str | None, limit: int, as_json: bool) -> None:
     """Print failed events in full: why they failed, where they came from, their headers and bytes.
@@ -81,26 +85,24 @@ def replay(reason: str | None, topic: str | None, site: str | None, fix: str, un
     and asks before it sends; without a terminal, and without --yes, it only counts. An event that is replayed twice is counted once. Exit code 1 if
     some would fail again.
     """
-    from agents.failed import Selection, replay_failed, route
+    from agents.failed import Selection, replay_failed
     from agents.files import read_plans
 
     def agreed(plan: "Plan", number: int) -> bool:
         if not as_json:
             again = "".join(f", {number} would fail again: {why}" for why, number in sorted(plan.refused.items()))
             click.echo(f"{plan.selected} selected, {plan.healed} would be accepted now{again}.")
-        if yes or as_json or not number:
-            return yes and number > 0
-        try:
-            return click.confirm(f"Publish {number} once more?")
-        except click.Abort:  # no terminal, no answer
-            click.echo()
-            return False
+        if plan.unplanned:
+            unset = "ENGAGE_COLLECTOR_PLAN is not set here"
+            click.echo(f"{unset}: {plan.unplanned} that came by HTTP are judged without a tracking plan. Set it to the collector's.", err=True)
+        asked = number > 0 and not yes and not as_json and sys.stdin.isatty()
+        return click.confirm(f"Publish {number} once more?") if asked else yes and number > 0
 
     if reason is None and topic is None and site is None:
         raise click.UsageError("Say which: --reason, --topic or --site.")
     settings = read_settings()
-    again = partial(route, fix=fix, plans=read_plans(settings))
-    plan, sent = ask(replay_failed(settings, Selection(reason, topic, site), again, unchecked=unchecked, agreed=agreed))
+    selection, plans = Selection(reason, topic, site), read_plans(settings)
+    plan, sent = ask(replay_failed(settings, selection, fix=fix, plans=plans, unchecked=unchecked, agreed=agreed))
     if as_json:
         print_json(plan._asdict() | {"sent": sent or 0})
     elif sent is not None:

@@ -7,7 +7,7 @@ from typing import Literal
 import click
 import msgspec
 
-from agents.commands.base import examples, json_option, print_json
+from agents.commands.base import Number, examples, json_option, print_json
 
 
 @click.group(epilog=examples("engage keys create --site shop --file keys.yml", "engage keys create --site shop --kind server --file keys.yml"))
@@ -27,7 +27,7 @@ def keys() -> None:
 )
 @click.option("--name", help="How logs and answers call it (default: site and kind).")
 @click.option("--origin", "origins", multiple=True, help="Of a write key: a page it may be used from, for instance https://shop.example.")
-@click.option("--rate", type=click.FloatRange(0, min_open=True), help="Events per second (default: 100 for write keys, 10,000 for server keys).")
+@click.option("--rate", type=Number(0, min_open=True), help="Events per second (default: 100 for write keys, 10,000 for server keys).")
 @click.option("--file", type=click.Path(dir_okay=False, path_type=Path), help="Keys file to add it to; made where there is none.")
 @json_option()
 def create(

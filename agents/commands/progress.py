@@ -12,10 +12,10 @@ from agents.replay import OnProgress
 
 @contextmanager
 def progress() -> Iterator[OnProgress]:
-    """A bar on standard error where that is a terminal, nothing elsewhere."""
+    """A bar on standard error where that is a terminal that can move its cursor, nothing elsewhere."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.fields[lines]:,} events"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal or console.is_dumb_terminal) as bar:
         task = bar.add_task("replay", total=None, lines=0)
 
         def show(lines: int, share: float | None) -> None:

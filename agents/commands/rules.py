@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from agents.commands.base import ask, examples, finish, json_option, print_json, read_settings, sentence
+from agents.commands.base import Whole, ask, examples, finish, json_option, print_json, read_settings, sentence
 from streams.topics import EVENT_TOPICS
 
 if TYPE_CHECKING:
@@ -23,16 +23,17 @@ def rules() -> None:
 def check(paths: tuple[Path, ...], as_json: bool) -> None:
     """Say what is wrong with rule files and directories (default: those of ENGAGE_RULES, else the product's own); exit code 1 if anything is."""
     from agents.alerting import rule_paths
-    from alerts.rules import check
+    from alerts.rules import RulesError, read_rules
 
-    faults = check(paths or rule_paths(read_settings().rules))
+    faults, number = [], 0
+    try:
+        number = len(read_rules(paths or rule_paths(read_settings().rules)).rules)
+    except RulesError as error:
+        faults = [str(fault) for fault in error.faults]
     if as_json:
-        print_json({"faults": [str(fault) for fault in faults]})
+        print_json({"rules": number, "faults": faults})
     else:
-        for fault in faults:
-            click.echo(str(fault))
-        if not faults:
-            click.echo("All rules can be used.")
+        click.echo("\n".join(faults) or (f"All rules can be used ({number})." if number else "There is no rule: nothing will be told."))
     finish(1 if faults else 0)
 
 
@@ -72,8 +73,8 @@ def test(paths: tuple[Path, ...], only: str, as_json: bool) -> None:
 @click.option("--site", help="Only this site.")
 @click.option("--from", "begin", metavar="TIME", help="Say nothing of what fires before: 2026-03-02, 2026-03-02T10:00, or -7d for a week ago.")
 @click.option("--to", "end", metavar="TIME", help="Do not read what was received from then on.")
-@click.option("--partitions", type=click.IntRange(1, 1024), help="Partitions for files (default: those of the settings); 1 is fastest.")
-@click.option("--alerts", "shown", type=click.IntRange(0), default=10, show_default=True, help="Show at most so many alerts of each rule with a chart.")
+@click.option("--partitions", type=Whole(1, 1024), help="Partitions for files (default: those of the settings); 1 is fastest.")
+@click.option("--alerts", "shown", type=Whole(0), default=10, show_default=True, help="Show at most so many alerts of each rule with a chart.")
 @click.option("--fail-if-fires", is_flag=True, help="Exit code 1 if anything would have fired.")
 @json_option()
 def replay(
@@ -89,7 +90,7 @@ def replay(
     from agents.alerting import rule_paths
     from agents.commands.progress import progress
     from agents.files import read_sites
-    from agents.replay import STDIN, Lines, ReplayError
+    from agents.replay import STDIN, Lines
     from alerts.rules import RulesError, read_rules
 
     settings = read_settings()
@@ -102,7 +103,7 @@ def replay(
     with sentence(RulesError, ValueError):
         in_force = trying.select_rules(read_rules(paths or rule_paths(settings.rules)), names)
         wanted = trying.wanted(site, begin, end)
-    with progress() as show, sentence(ReplayError):
+    with progress() as show:
         if sources and not topics:
             found = trying.replay_files(Lines(sources), in_force, sites, partitions or settings.partitions, wanted, show)
         else:

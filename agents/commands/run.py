@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from agents.commands.base import examples, finish, read_settings
+from agents.commands.base import DURATION, Number, Whole, examples, finish, read_settings
 from agents.commands.simulate import INCIDENT
 from simulator.incidents import Incident
 
@@ -19,12 +19,12 @@ from simulator.incidents import Incident
         "engage run --replay events.jsonl",
     )
 )
-@click.option("--rate", type=click.FloatRange(0.1, 20_000), default=50.0, show_default=True, help="Events per second.")
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Another seed makes another shop day.")
-@click.option("--duration", type=click.FloatRange(1), envvar="DURATION", help="End by itself after so many seconds (also: environment DURATION).")
+@click.option("--rate", type=Number(0.1, 20_000), default=50.0, show_default=True, help="Events per second.")
+@click.option("--seed", type=Whole(0), default=1, show_default=True, help="Another seed makes another shop day.")
+@click.option("--duration", type=DURATION, envvar="DURATION", show_envvar=True, help="End by itself after so long: 150s, 5m; a number alone is seconds.")
 @click.option("--incident", "incidents", type=INCIDENT, multiple=True, help="What happens to the shop (default: a feedback storm); see `engage simulate`.")
 @click.option("--replay", "file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Play this file of events instead of made-up ones.")
-def run(rate: float, seed: int, duration: float | None, incidents: tuple[Incident, ...], file: Path | None) -> None:
+def run(rate: float, seed: int, duration: int | None, incidents: tuple[Incident, ...], file: Path | None) -> None:
     """Try everything on one screen: broker, worker, a made-up shop, and a storm of bad reviews that becomes an alert and is called off.
 
     The broker is embedded: nothing is kept after it stops. 26 hours of the shop's past are played first, its last minutes six times faster than
@@ -40,5 +40,5 @@ def run(rate: float, seed: int, duration: float | None, incidents: tuple[Inciden
     read_plans(settings)
     if settings.collector_keys is not None:
         read_keys(settings)
-    options = Options(rate=rate, seed=seed, duration=duration, file=file)
+    options = Options(rate=rate, seed=seed, duration=None if duration is None else duration / 1000, file=file)
     finish(run_demo(settings, replace(options, incidents=incidents) if incidents else options))

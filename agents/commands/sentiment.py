@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from agents.commands.base import examples, json_option, print_json, read_settings, sentence
+from agents.commands.base import Sentence, examples, json_option, need, print_json, read_settings, sentence
 
 if TYPE_CHECKING:
     from streams.sites import Site
@@ -34,7 +34,14 @@ _site = click.option("--site", default="default", show_default=True, help="Judge
 def _named(site: str) -> "Site":
     from agents.files import read_sites
 
-    return read_sites(read_settings())[site]
+    settings = read_settings()
+    sites = read_sites(settings)
+    if settings.sites is not None and site != "default":  # a site that is not named there has the defaults, but nobody asks for those by its name
+        try:
+            need(site, sites.named, "site")
+        except ValueError as error:
+            raise Sentence(f"{settings.sites}: {error}") from None
+    return sites[site]
 
 
 @sentiment.command(
@@ -54,7 +61,7 @@ def explain(text: str, site: str, language: str | None, review: bool, as_json: b
     from agents import sentiment as texts
 
     if text == "-":
-        text = click.get_text_stream("stdin").read()
+        text = click.get_text_stream("stdin", encoding="utf-8", errors="replace").read()
     explained = texts.explain(text, _named(site), language, review=review)
     if as_json:
         print_json(texts.as_json(explained))
@@ -79,9 +86,9 @@ def label(file: Path, labels: Path, site: str) -> None:
     def ask(question: str) -> str:
         return str(click.prompt(question, type=answers, show_choices=False))
 
-    with sentence(texts.LabelsError, OSError, UnicodeDecodeError), file.open(encoding="utf-8", errors="replace") as lines:
+    with sentence(texts.LabelsError), file.open(encoding="utf-8", errors="replace") as lines:
         known = texts.label_texts(texts.read_texts(lines), labels, of_site, ask, click.echo)
-    click.echo(f"{labels} has {known} labels")
+    click.echo(f"{labels} has {known} label{'s' if known != 1 else ''}")
 
 
 @sentiment.command(epilog=examples("engage sentiment refit labels.jsonl", "engage sentiment refit labels.jsonl --site shop --json"))
@@ -92,7 +99,7 @@ def refit(labels: Path, site: str, as_json: bool) -> None:
     """Fit the two numbers of p_negative to at least 50 labels, and print the lines for the sites file with the calibration before and after."""
     from agents import sentiment as texts
 
-    with sentence(texts.LabelsError, texts.CalibrationError, OSError, UnicodeDecodeError):
+    with sentence(texts.LabelsError, texts.CalibrationError):
         fitted = texts.refit(texts.read_labels(labels), _named(site))
     if as_json:
         print_json(texts.refit_json(fitted))

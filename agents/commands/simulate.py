@@ -6,12 +6,10 @@ from typing import Any, Final
 
 import click
 
-from agents.commands.base import Parsed, examples, read_settings
-from agents.settings import SettingsError
-from simulator.incidents import KINDS, parse_duration, parse_incident
+from agents.commands.base import DURATION, Number, Parsed, Whole, ask, examples, read_settings
+from simulator.incidents import KINDS, parse_incident
 from simulator.shop import SITES, Shop
 
-DURATION: Final = Parsed("TIME", parse_duration)
 INCIDENT: Final = Parsed("KIND@START+LENGTH[*STRENGTH]", parse_incident)
 
 
@@ -22,8 +20,8 @@ INCIDENT: Final = Parsed("KIND@START+LENGTH[*STRENGTH]", parse_incident)
         "engage simulate --history 0 --duration 10m --sites shop",
     )
 )
-@click.option("--rate", type=click.FloatRange(0.1, 20_000), default=50.0, show_default=True, help="Events per second at the start.")
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Another seed makes other people.")
+@click.option("--rate", type=Number(0.1, 20_000), default=50.0, show_default=True, help="Events per second at the start.")
+@click.option("--seed", type=Whole(0), default=1, show_default=True, help="Another seed makes other people.")
 @click.option("--history", type=DURATION, default="26h", show_default=True, help="So much of the past first, at a lower rate; 0 for none.")
 @click.option("--incident", "incidents", type=INCIDENT, multiple=True, help=f"May be given several times. Kinds: {', '.join(KINDS)}.")
 @click.option("--duration", type=DURATION, help="End by itself so long after the start (default: with Ctrl-C).")
@@ -34,18 +32,11 @@ def simulate(rate: float, seed: int, history: int, incidents: Sequence[Any], dur
     Their past comes first, as fast as it goes, then their present by the clock. Progress is on standard error; the last line of
     standard output is one JSON object: what was sent, by what should become of it.
     """
-    import asyncio
-
-    from agents.admin import RefusedError, UnreachableError
-    from agents.simulate import SimulateError, simulate_until, wall_clock
+    from agents.simulate import simulate_until, wall_clock
 
     try:
         shop = Shop(seed, wall_clock(), rate=rate, sites=sites.split(","), history=history, incidents=incidents)
     except ValueError as error:
         raise click.UsageError(f"{str(error)[:1].upper()}{str(error)[1:]}.") from None
-    try:
-        tally = asyncio.run(simulate_until(read_settings(), shop, duration, lambda line: click.echo(line, err=True)))
-    except (SimulateError, SettingsError, UnreachableError, RefusedError) as error:
-        click.echo(f"engage simulate: {str(error).removeprefix('UnreachableError: ')}", err=True)
-        raise SystemExit(2) from None
+    tally = ask(simulate_until(read_settings(), shop, duration, lambda line: click.echo(line, err=True)))
     click.echo(json.dumps(tally.as_json()))

@@ -1,20 +1,23 @@
 """`engage tail`."""
 
-import re
 from contextlib import suppress
+from typing import Final
 
 import click
 
-from agents.commands.base import Parsed, ask, examples, json_option, read_settings
+from agents.commands.base import DURATION, Parsed, Whole, ask, examples, json_option, need, read_settings
+from streams.events import TYPES
 from streams.topics import EVENT_TOPICS
 
 
-def parse_seconds(text: str) -> float:
-    """Of `10s`, `5m`, `1h`, `250ms`; a number alone is seconds. Raises ValueError."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|)", text)
-    if match is None:
-        raise ValueError(f"{text!r} is no length of time; say 10s, 5m or 1h.")
-    return float(match[1]) * {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}[match[2]]
+def _subject(text: str) -> str:
+    if ":" not in text:
+        raise ValueError(f"{text!r} names no subject: write its kind before it, c:{text} for a customer, v:{text} for a visitor.")
+    return text
+
+
+TYPE: Final = Parsed("TYPE", lambda text: need(text, TYPES, "type"))
+SUBJECT: Final = Parsed("SUBJECT", _subject)
 
 
 @click.command(
@@ -27,17 +30,17 @@ def parse_seconds(text: str) -> float:
     )
 )
 @click.option("--from-start", is_flag=True, help="Begin with the oldest events that are kept.")
-@click.option("--last", type=click.IntRange(1, 100_000), metavar="N", help="Begin with the N newest events.")
+@click.option("--last", type=Whole(1, 100_000), metavar="N", help="Begin with the N newest events.")
 @click.option("--site", help="Only of this site.")
-@click.option("--type", "name", metavar="TYPE", help="Only of this type.")
-@click.option("--subject", help="Only about this subject, for instance c:42 or v:9f3.")
+@click.option("--type", "name", type=TYPE, help="Only of this type.")
+@click.option("--subject", type=SUBJECT, help="Only about this subject, for instance c:42 or v:9f3.")
 @click.option("--failed", "of_failed", is_flag=True, help="What was not counted and why, instead of what came.")
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="End after N lines.")
-@click.option("--for", "seconds", type=Parsed("TIME", parse_seconds), help="End after a time: 10s, 5m, 1h.")
+@click.option("--limit", type=Whole(1), metavar="N", help="End after N lines.")
+@click.option("--for", "duration", type=DURATION, help="End after a time: 10s, 5m, 1h.")
 @click.option("--no-follow", is_flag=True, help="End where the topics end now.")
 @json_option("Print one JSON object per line.")
 def tail(
-    from_start: bool, last: int | None, site: str | None, name: str | None, subject: str | None, of_failed: bool, limit: int | None, seconds: float | None,
+    from_start: bool, last: int | None, site: str | None, name: str | None, subject: str | None, of_failed: bool, limit: int | None, duration: int | None,
     no_follow: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Watch events as they arrive, until Ctrl-C. What is no event is shown with the reason.
@@ -55,4 +58,4 @@ def tail(
     topics, line_of = ((FAILED,), failed_line(settings)) if of_failed else (EVENT_TOPICS, event_line(settings))
     lines = follow(settings, topics, line_of, Wanted(site, name, subject), last=None if from_start else last or 0, onwards=not no_follow)
     with suppress(KeyboardInterrupt):
-        ask(show(lines, as_json=as_json, limit=limit, seconds=seconds))
+        ask(show(lines, as_json=as_json, limit=limit, seconds=None if duration is None else duration / 1000))

@@ -37,7 +37,7 @@ def check(as_json: bool) -> None:
         print_json({"findings": [finding._asdict() for finding in findings]})
     else:
         for finding in findings:
-            click.echo(f"{'error' if finding.fatal else 'warning'}: {finding}")
+            click.echo(f"{'fail' if finding.fatal else 'warn'}  {finding}")
         if not findings:
             click.echo("All topics are as they should be.")
     finish(1 if findings else 0)

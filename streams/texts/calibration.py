@@ -49,7 +49,7 @@ def fit(labels: Sequence[Label]) -> Curve:
     positive = sum(label.negative for label in labels)
     if len(labels) < LEAST_LABELS or min(positive, len(labels) - positive) < LEAST_OF_EACH:
         raise CalibrationError(
-            f"There are {len(labels)} labels, {positive} of them complaints; at least {LEAST_LABELS} are needed, {LEAST_OF_EACH} of each kind: "
+            f"Labels: {len(labels)}, complaints: {positive}; at least {LEAST_LABELS} are needed, {LEAST_OF_EACH} of each kind: "
             "label more with `engage sentiment label`"
         )
     high, low = (positive + 1) / (positive + 2), 1 / (len(labels) - positive + 2)

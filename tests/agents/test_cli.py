@@ -1,8 +1,11 @@
 """The command `engage`: help with examples everywhere, and settings that cannot be used are one sentence and exit code 2."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +15,7 @@ from click.testing import CliRunner, Result
 
 from agents.__main__ import cli
 from agents.brokers import EmbeddedBroker
+from agents.commands.base import Commands, duration
 from agents.settings import PREFIX, Settings
 from streams.events import TYPES
 from streams.kpis import KPIS
@@ -36,8 +40,6 @@ def engage(*arguments: str, **environment: str) -> Result:
 
 @pytest.fixture(autouse=True)
 def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-
     for name in [name for name in os.environ if name.startswith(PREFIX)]:
         monkeypatch.delenv(name)
 
@@ -121,14 +123,111 @@ def test_a_file_that_cannot_be_read_is_a_sentence_with_its_name(command: tuple[s
     file.write_bytes(b"\xff\xfe")
     result = engage(*command, **{"ENGAGE_COLLECTOR_DEVELOPMENT": "on", "ENGAGE_BROKER": "127.0.0.1:1", variable: str(file)})
     assert result.exit_code == 2
-    assert f"{file}: 'utf-8' codec can't decode byte 0xff" in result.output
+    assert f"{file}: This is no UTF-8 (byte 0)." in result.output
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), click.Abort()], ids=repr)
+def test_ctrl_c_in_any_command_is_130_and_a_sentence(error: BaseException) -> None:
+    @click.group(cls=Commands)
+    def group() -> None: ...
+
+    @group.command()
+    def work() -> None:
+        raise error
+
+    done = CliRunner().invoke(group, ["work"])
+    assert (done.exit_code, done.stderr) == (130, "\nStopped.\n")
+
+
+def test_ctrl_c_while_standard_input_is_read(tmp_path: Path) -> None:
+    out = tmp_path / "readings.jsonl"
+    command = [sys.executable, "-m", "agents", "replay", "--broker", "none", "--readings", str(out), "-"]
+    with subprocess.Popen(command, cwd=DOCUMENT.parents[1], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        while not out.exists():
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
+    assert (process.returncode, errors) == (130, b"\nStopped.\n")
+
+
+def test_a_file_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
+    nowhere = str(tmp_path / "no" / "file")
+    texts = tmp_path / "texts"
+    texts.write_text("Great, another delay\n")
+    for arguments in (
+        ("keys", "create", "--site", "shop", "--file", nowhere),
+        ("replay", "--broker", "none", "--readings", nowhere, str(texts)),
+        ("sentiment", "label", str(texts), "--to", nowhere),
+    ):
+        result = engage(*arguments)
+        assert (result.exit_code, result.stderr) == (2, f"Error: {nowhere}: No such file or directory.\n")
+
+
+def test_readings_do_not_overwrite_what_they_are_read_from(tmp_path: Path) -> None:
+    file, link = tmp_path / "events.jsonl", tmp_path / "link"
+    file.write_bytes(b"{}\n")
+    link.symlink_to(file)
+    result = engage("replay", "--broker", "none", "--readings", str(link), str(file))
+    assert result.exit_code == 2
+    assert f"--readings would overwrite {link}" in result.stderr
+    assert file.read_bytes() == b"{}\n"
+
+
+def test_a_terminal_without_the_signs_of_a_text_ends_nothing() -> None:
+    command = [sys.executable, "-m", "agents", "send", "--dry-run", "--type", "page_viewed", "--site", "acme", "visitor=v→", "path=/", "title=→"]
+    done = subprocess.run(command, cwd=DOCUMENT.parents[1], env=os.environ | {"PYTHONIOENCODING": "latin-1"}, capture_output=True, check=True)
+    assert b'"visitor":"v\\u2192"' in done.stdout
+
+
+def test_a_text_that_is_no_utf_8_is_explained_all_the_same() -> None:
+    result = CliRunner().invoke(cli, ["sentiment", "-"], input=b"Great, another delay \xff", prog_name="engage")
+    assert result.exit_code == 0, result.output
+    assert "normal form great, another delay \ufffd" in result.stdout.lower()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("tail", "--type", "page_veiwed"), "There is no type 'page_veiwed'. Did you mean `page_viewed`?"),
+        (("tail", "--subject", "42"), "'42' names no subject: write its kind before it, c:42 for a customer, v:42 for a visitor."),
+        (("failed", "list", "--reason", "off_pan"), "There is no reason 'off_pan'. Did you mean `off_plan`?"),
+        (("failed", "show", "--reason", "zzz"), "There is no reason 'zzz'. There are unsupported_encoding, "),
+        (("replay", "--broker", "foo", __file__), "'foo' is no broker; allowed: none, host:port, or several separated by commas."),
+        (("simulate", "--rate", "abc"), "'abc' is not a valid number."),
+        (("simulate", "--seed", "1.5"), "'1.5' is not a valid integer."),
+        (("simulate", "--duration", "abc"), "'abc' is no duration; write for example 45s"),
+        (("tail", "--for", "abc"), "'abc' is no duration; write for example 45s"),
+        (("send", str(DOCUMENT.parent)), f"'{DOCUMENT.parent}' is a directory."),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_meant_is_said_with_what_may(arguments: tuple[str, ...], said: str) -> None:
+    result = engage(*arguments)
+    assert result.exit_code == 2
+    assert said in result.stderr
+
+
+def test_a_site_that_the_sites_file_does_not_have(tmp_path: Path) -> None:
+    file = tmp_path / "sites.yml"
+    file.write_text("sites: {shop: {}}")
+    wrong = engage("sentiment", "--site", "shoop", "Great", ENGAGE_SITES=str(file))
+    assert (wrong.exit_code, wrong.stderr) == (2, f"Error: {file}: There is no site 'shoop'. Did you mean `shop`?\n")
+    for right in (("--site", "shop"), ()):
+        assert engage("sentiment", *right, "Great", ENGAGE_SITES=str(file)).exit_code == 0
+    assert engage("sentiment", "--site", "shoop", "Great").exit_code == 0, "without a file all sites are alike"
+
+
+@pytest.mark.parametrize(("text", "length"), [("10s", 10_000), ("2", 2_000), ("0.5", 500), ("250ms", 250), ("1h30m", 5_400_000), ("0", 0)])
+def test_lengths_of_time(text: str, length: int) -> None:
+    assert duration(text) == length
 
 
 @pytest.mark.parametrize("command", ["check", "create"])
 def test_an_unreachable_broker_is_a_sentence(command: str) -> None:
     result = engage("topics", command, ENGAGE_BROKER="127.0.0.1:1")
     assert result.exit_code == 2
-    assert "No Kafka answers (127.0.0.1:1" in result.output
+    assert result.stderr.startswith("Error: No Kafka answers (127.0.0.1:1: Connection refused). Start one")
 
 
 @pytest.mark.parametrize("arguments", [("nonsense",), ("run", "--rate", "0"), ("run", "--replay", "not-there.jsonl"), ("kpis", "--yaml"), ("failed",)])

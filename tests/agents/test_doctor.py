@@ -86,7 +86,7 @@ async def test_an_unreachable_broker_is_2_and_the_rest_is_said_all_the_same() ->
     code, found = await checks({"ENGAGE_BROKER": "127.0.0.1:1", "ENGAGE_HTTP_PORT": "0"})
     assert code == 2
     assert found["broker"]["status"] == "fail"
-    assert "no Kafka answers (127.0.0.1:1" in found["broker"]["found"]
+    assert "No Kafka answers (127.0.0.1:1: Connection refused)" in found["broker"]["found"]
     assert "make kafka" in found["broker"]["remedy"]
     assert found["sites"]["status"] == found["worker here"]["status"] == "ok"
 
@@ -114,6 +114,18 @@ def test_rules_that_cannot_be_used(tmp_path: Path) -> None:
         check = check_rules(Settings(rules=str(file)))
         assert (check.status, check.fatal) == ("fail", True)
         assert str(file) in check.found
+
+
+async def test_what_takes_several_lines_stays_in_its_column(tmp_path: Path) -> None:
+    rules = tmp_path / "rules.yml"
+    rules.write_text("groups: [{name: a, rules: [{alret: B}, {alert: C, kpi: page_veiws}]}]")
+    environment = {"ENGAGE_RULES": str(rules), "ENGAGE_ALERTMANAGER": "http://127.0.0.1:1", "ENGAGE_BROKER": "127.0.0.1:1", "ENGAGE_HTTP_PORT": "0"}
+    lines = (await doctor(environment)).stdout.splitlines()
+    assert "fail  alertmanager  http://127.0.0.1:1 does not answer (Connection refused)" in lines
+    assert len(lines) > 12
+    for line in lines:
+        assert line[:6] in ("ok    ", "warn  ", "fail  ", "      "), line
+        assert line[19:20] == " " != line[20:21], line
 
 
 async def test_an_alertmanager_is_asked_whether_it_is_ready() -> None:

@@ -2,7 +2,10 @@
 
 import asyncio
 import json
+import os
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +24,7 @@ from streams.intake import RECEIPT_HEADER
 from streams.partition import Partition
 from streams.topics import EVENT_TOPICS
 
+ROOT = Path(__file__).parents[2]
 START = 1_772_440_200_000
 GOOD = {"type": "page_viewed", "id": "1", "site": "acme", "at": START, "visitor": "v1", "path": "/"}
 REVIEW = {"type": "review_posted", "id": "2", "site": "acme", "at": START, "author": "bo", "source": "store", "review": "r", "rating": 4}
@@ -32,8 +36,9 @@ def variables(settings: Settings) -> dict[str, str]:
     return {f"{PREFIX}{name.upper()}": str(getattr(settings, name)) for name in names}
 
 
-async def engage(settings: Settings, *arguments: str, stdin: str | None = None) -> Result:
-    return await asyncio.to_thread(CliRunner().invoke, cli, arguments, input=stdin, env=variables(settings), prog_name="engage")
+async def engage(settings: Settings, *arguments: str, stdin: str | None = None, plan: Path | None = None) -> Result:
+    environment = variables(settings) | ({} if plan is None else {f"{PREFIX}COLLECTOR_PLAN": str(plan)})
+    return await asyncio.to_thread(CliRunner().invoke, cli, arguments, input=stdin, env=environment, prog_name="engage")
 
 
 async def as_json(settings: Settings, *arguments: str) -> Any:
@@ -185,18 +190,63 @@ async def test_without_an_answer_a_replay_only_counts(worker: Worker) -> None:
     fixed = await engage(worker.settings, "failed", "replay", "--reason", "wrong_topic", "--fix", "topic")
     assert "1 would be accepted now" in fixed.stdout
     assert fixed.stdout.endswith("\nNothing was sent.\n")
-    refused = await engage(worker.settings, "failed", "replay", "--reason", "wrong_topic", "--fix", "topic", stdin="n\n")
-    assert refused.stdout.endswith("Nothing was sent.\n")
+    piped = await engage(worker.settings, "failed", "replay", "--reason", "wrong_topic", "--fix", "topic", stdin="y\n")
+    assert piped.stdout == fixed.stdout, "no terminal, no question"
     assert await as_json(worker.settings, "failed", "replay", "--reason", "wrong_topic", "--fix", "topic") == {
-        "selected": 2, "healed": 1, "refused": {"missing_field": 1}, "stuck": 0, "sent": 0,
+        "selected": 2, "healed": 1, "refused": {"missing_field": 1}, "stuck": 0, "unplanned": 0, "sent": 0,
     }  # fmt: skip
     assert len(await read(worker.settings, "website")) == before
     assert await read(worker.settings, "reviews") == []
 
 
+async def at_terminal(settings: Settings, arguments: Sequence[str], answer: bytes) -> tuple[int, str]:
+    """Exit code and output of a command at a terminal on which somebody types an answer."""
+    ours, theirs = os.openpty()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)} | variables(settings)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "agents", *arguments, cwd=ROOT, env=environment, stdin=theirs, stdout=asyncio.subprocess.PIPE
+    )
+    os.close(theirs)
+    assert process.stdout is not None
+    asked = await asyncio.wait_for(process.stdout.readuntil(b"[y/N]: "), 20)
+    os.write(ours, answer)
+    said = await asyncio.wait_for(process.stdout.read(), 20)
+    os.close(ours)
+    return await process.wait(), (asked + said).decode()
+
+
+async def test_at_a_terminal_it_asks(worker: Worker) -> None:
+    arguments = ("failed", "replay", "--reason", "wrong_topic", "--fix", "topic", "--topic", "website")
+    for answer, ending, number in ((b"n\n", "Nothing was sent.\n", 0), (b"y\n", "replaying them again counts nothing twice.\n", 1)):
+        code, said = await at_terminal(worker.settings, arguments, answer)
+        assert (code, said.endswith(ending), len(await read(worker.settings, "reviews"))) == (0, True, number), said
+
+
+async def test_without_the_plan_what_a_plan_refused_stays_refused_and_it_is_said(worker: Worker, tmp_path: Path) -> None:
+    value = json.dumps({"type": "track", "event": "Colour Chosen", "userId": "42", "messageId": "m-1", "timestamp": START}).encode()
+    origin = Origin("acme", "segment", "track")
+    headers = (("engage-reason", b"off_plan"), ("engage-topic", b"collector"), ("engage-timestamp", b"%d" % START), *origin.headers)
+    await publish(worker.settings, [Message("failed", b"acme/", value, headers)])
+    shown = (await engage(worker.settings, "failed", "show", "--reason", "off_plan")).stdout
+    assert "  came by   HTTP to the collector, as segment track of acme, 2026-03-02T08:30:00.000Z\n" in shown
+    arguments = ("failed", "replay", "--reason", "off_plan")
+    bare = await engage(worker.settings, *arguments, "--yes")
+    assert bare.exit_code == 1
+    assert bare.stdout == "1 selected, 0 would be accepted now, 1 would fail again: off_plan.\nNothing was sent.\n"
+    assert bare.stderr == "ENGAGE_COLLECTOR_PLAN is not set here: 1 that came by HTTP are judged without a tracking plan. Set it to the collector's.\n"
+    plan = tmp_path / "plan.yml"
+    for content, healed in (("default: {other_events: refuse}", 0), ("default: {other_events: allow}", 1)):
+        plan.write_text(content)
+        planned = await engage(worker.settings, *arguments, plan=plan)
+        assert f"1 selected, {healed} would be accepted now" in planned.stdout
+        assert planned.stderr == ""
+    forced = await engage(worker.settings, *arguments, "--yes", "--unchecked")
+    assert "1 published once more." in forced.stdout
+
+
 async def test_one_that_names_a_wrong_topic_is_sent_to_the_right_one_and_counted_once(worker: Worker) -> None:
     arguments = ("failed", "replay", "--reason", "wrong_topic", "--fix", "topic", "--topic", "website")
-    for answered in (await engage(worker.settings, *arguments, stdin="y\n"), await engage(worker.settings, *arguments, "--yes")):
+    for answered in (await engage(worker.settings, *arguments, "--yes"), await engage(worker.settings, *arguments, "--yes")):
         assert answered.exit_code == 0, answered.output
         assert "1 published once more." in answered.stdout
     one, two = await read(worker.settings, "reviews")
@@ -211,7 +261,7 @@ async def test_what_would_fail_again_is_sent_only_unchecked_as_it_came(worker: W
     (original,) = [record for record in await read(worker.settings, "website") if TRACE in record.headers]
     counted = await worker.count()
     assert await as_json(worker.settings, "failed", "replay", "--reason", "unknown_field", "--site", "acme", "--yes") == {
-        "selected": 2, "healed": 0, "refused": {"unknown_field": 2}, "stuck": 0, "sent": 0,
+        "selected": 2, "healed": 0, "refused": {"unknown_field": 2}, "stuck": 0, "unplanned": 0, "sent": 0,
     }  # fmt: skip
     forced = await engage(worker.settings, "failed", "replay", "--reason", "unknown_field", "--site", "acme", "--yes", "--unchecked")
     assert forced.exit_code == 1
@@ -245,7 +295,7 @@ async def test_an_event_that_is_accepted_by_now_is_counted_with_its_old_receipt(
 async def test_a_record_that_names_no_event_topic_goes_nowhere(worker: Worker) -> None:
     await publish(worker.settings, [Message("failed", None, b"{}", (("engage-reason", b"empty"), ("engage-topic", b"state")))])
     assert await as_json(worker.settings, "failed", "replay", "--reason", "empty", "--unchecked", "--yes") == {
-        "selected": 1, "healed": 0, "refused": {"unknown_topic": 1}, "stuck": 1, "sent": 0,
+        "selected": 1, "healed": 0, "refused": {"unknown_topic": 1}, "stuck": 1, "unplanned": 0, "sent": 0,
     }  # fmt: skip
 
 
@@ -281,8 +331,9 @@ def test_what_the_door_refused_is_translated_once_more() -> None:
     assert route(refused, "none") == ([], "missing_field"), "an order without its id"
     said["properties"]["order_id"] = "o-7"
     healed = refused._replace(value=json.dumps(said).encode())
-    (sent,), why = route(healed, "none")
+    (sent,), why = route(healed, "none", load_plans("default: {other_events: allow}"))
     assert why is None
+    assert route(healed, "none") == ([sent], "off_plan"), "nobody knows what the plan says by now"
     event = e.decode(sent.value, sent.topic)
     assert isinstance(event, e.OrderCompleted)
     assert (event.order, event.total_minor, event.sent_at, event.received_at) == ("o-7", 1_250, START + 500, START + 900)

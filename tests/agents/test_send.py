@@ -4,11 +4,13 @@ import asyncio
 import gzip
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import pytest
@@ -16,16 +18,29 @@ from click.testing import CliRunner, Result
 
 from agents.__main__ import cli
 from agents.replay import BLOCK_BYTES, Lines
-from agents.send import KEPT_FAULTS, compose
+from agents.send import KEPT_FAULTS, compose, foreseen
 from agents.settings import PREFIX, Settings
-from agents.tail import Wanted, event_line, follow
+from agents.tail import Wanted, event_line, follow, instant
 from streams import events as e
+from streams.partition import Partition
 from streams.topics import EVENT_TOPICS
 
 ROOT = Path(__file__).parents[2]
-VIEW = b'{"type":"page_viewed","id":"1","site":"acme","at":"2026-03-02T09:30:00+01:00","visitor":"v1","path":"/"}'
-ORDER = b'{"type":"order_completed","id":"2","site":"acme","at":1772440200000,"customer":"42","order":"o1","total_minor":100,"currency":"EUR"}'
-NO_TYPE = b'{"id":"3","site":"acme","at":1772440200000,"visitor":"v1"}'
+NOW = int(time.time() * 1000)
+DAY = 86_400_000
+VIEW = b'{"type":"page_viewed","id":"1","site":"acme","at":"%s","visitor":"v1","path":"/"}' % instant(NOW).encode()
+ORDER = b'{"type":"order_completed","id":"2","site":"acme","at":%d,"customer":"42","order":"o1","total_minor":100,"currency":"EUR"}' % NOW
+NO_TYPE = b'{"id":"3","site":"acme","at":%d,"visitor":"v1"}' % NOW
+
+
+class Record(NamedTuple):
+    """A record as a partition takes it."""
+
+    offset: int
+    timestamp: int
+    value: bytes
+    key: bytes | None = None
+    headers: tuple[tuple[str, bytes], ...] = ()
 
 
 def variables(settings: Settings) -> dict[str, str]:
@@ -73,7 +88,7 @@ async def test_what_is_no_event_is_named_with_its_line_and_not_sent(embedded_top
     assert [line["event"] for line in await on_log(embedded_topics)] == [json.loads(VIEW)]
     for_people = await in_thread(embedded_topics, "send", "-", stdin=NO_TYPE)
     assert "line 1: missing_field $.type: The field `type` is required." in for_people.stderr
-    assert "0 of 1 sent; 1 no events." in for_people.stderr
+    assert "0 of 1 sent; 1 refused." in for_people.stderr
 
 
 async def test_unchecked_lines_are_sent_as_they_are(embedded_topics: Settings) -> None:
@@ -81,7 +96,7 @@ async def test_unchecked_lines_are_sent_as_they_are(embedded_topics: Settings) -
     done = await in_thread(embedded_topics, "send", "-", "--unchecked", stdin=b"\n".join((VIEW, wrong, b"nonsense")))
     assert done.exit_code == 1
     assert "3 of 3 sent" in done.stderr
-    assert "2 no events (sent all the same)" in done.stderr
+    assert "2 refused, and sent all the same." in done.stderr
     rejected = {line["raw"]: line for line in await on_log(embedded_topics) if "rejected" in line}
     assert rejected[wrong.decode()]["topic"] == "reviews"
     assert rejected["nonsense"]["topic"] == "website"
@@ -140,10 +155,11 @@ def test_a_dry_run_needs_no_broker(tmp_path: Path) -> None:
     file.write_bytes(b"\n".join([VIEW, *[NO_TYPE] * (KEPT_FAULTS + 30)]))
     done = engage(nowhere, "send", "--dry-run", str(file))
     assert done.exit_code == 1
-    assert f"1 of {KEPT_FAULTS + 31} would be sent (1 to engagement.website); {KEPT_FAULTS + 30} no events." in done.stderr
+    assert f"1 of {KEPT_FAULTS + 31} would be sent (1 to engagement.website); {KEPT_FAULTS + 30} refused." in done.stderr
     assert f"… and {KEPT_FAULTS + 10} more; in all {KEPT_FAULTS + 30} missing_field" in done.stderr
     summary = json.loads(engage(nowhere, "send", "--dry-run", "--json", str(file)).stdout)
     assert (len(summary["faults"]), summary["refused"], summary["dry_run"]) == (KEPT_FAULTS, {"missing_field": KEPT_FAULTS + 30}, True)
+    assert (summary["sent"], summary["topics"]) == (0, {"website": 1})
     good = engage(nowhere, "send", "--example", "signed_in", "--dry-run")
     assert good.exit_code == 0
     assert isinstance(e.decode(good.stdout.strip().encode()), e.SignedIn)
@@ -204,6 +220,87 @@ def test_what_is_piped_in_is_sent_as_it_comes(embedded_topics: Settings) -> None
         output, errors = process.communicate(ORDER, timeout=20)
     assert json.loads(seen.stdout)["event"] == json.loads(VIEW)
     assert json.loads(output)["sent"] == 2, errors
+
+
+def test_ctrl_c_ends_what_is_piped_in_as_its_end_does(embedded_topics: Settings) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)} | variables(embedded_topics)
+    command = [sys.executable, "-m", "agents", "send", "-"]
+    with subprocess.Popen(command, env=environment, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        process.stdin.write(VIEW + b"\n" + ORDER + b"\n")
+        process.stdin.flush()
+        seen = engage(embedded_topics, "tail", "--from-start", "--json", "--limit", "2", "--for", "20s")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+        assert process.stderr is not None
+        said = process.stderr.read()
+    assert len(seen.stdout.splitlines()) == 2
+    assert said == f"\n2 of 2 sent (2 to {embedded_topics.topic('website')}).\n".encode()
+
+
+def test_ctrl_c_before_the_end_of_a_file_is_130_and_says_how_far_it_came(tmp_path: Path) -> None:
+    fifo = tmp_path / "events.jsonl"
+    os.mkfifo(fifo)
+    command = [sys.executable, "-m", "agents", "send", "--dry-run", str(fifo)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        writer = None
+        while writer is None:
+            assert process.poll() is None
+            with suppress(OSError):  # nobody reads yet
+                writer = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
+        os.close(writer)
+    assert (process.returncode, errors) == (130, b"\n0 of 0 would be sent.\n")
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"at": NOW - 401 * DAY}, e.Reason.TOO_OLD),
+        ({"at": NOW - 399 * DAY}, "late"),
+        ({"at": NOW - 9 * DAY}, "late"),
+        ({"at": NOW - 7 * DAY}, None),
+        ({"at": NOW + 50_000}, None),
+        ({"at": NOW + 70_000}, "clamped"),
+        ({"at": NOW, "received_at": NOW - 70_000}, "clamped"),
+        ({"at": NOW - 70_000, "sent_at": NOW + 100_000, "received_at": NOW}, None),
+        ({"at": NOW - 9 * DAY, "type": "erase_requested"}, None),
+        ({"at": NOW - 401 * DAY, "type": "erase_requested"}, e.Reason.TOO_OLD),
+    ],
+    ids=str,
+)
+def test_time_is_judged_as_by_a_worker_that_reads_events_of_now(fields: dict[str, Any], said: str | None) -> None:
+    """What is foreseen is what becomes of the event, in a partition that has read one of now."""
+    of_now = {"type": fields.get("type", "signed_in"), "id": "now", "site": "acme", "at": NOW, "visitor": "v1"}
+    value = json.dumps(of_now | {"id": "told"} | fields).encode()
+    event = e.decode(value)
+    assert not isinstance(event, e.Rejected), event
+    assert foreseen(event, NOW) == said
+    partition = Partition(0, 1)
+    partition.apply(event.topic, [Record(0, NOW, json.dumps(of_now).encode()), Record(1, NOW, value)])
+    counts = partition.accounting()[event.topic]
+    found = {"failed.too_old": e.Reason.TOO_OLD, "late": "late", "flag.clamped": "clamped"}
+    assert [word for name, word in found.items() if counts.get(name)] == ([] if said is None else [said])
+
+
+def test_what_is_too_old_is_refused_and_odd_times_are_said(tmp_path: Path) -> None:
+    ages = (401 * DAY, 100 * DAY, 50 * DAY, 0, -DAY)
+    file = tmp_path / "events.jsonl"
+    times = [{"at": NOW - age} for age in ages] + [{"at": NOW, "received_at": NOW - DAY}]
+    file.write_bytes(b"\n".join(json.dumps(json.loads(VIEW) | time).encode() for time in times))
+    done = engage(Settings(), "send", "--dry-run", str(file))
+    assert done.exit_code == 1
+    first, *others = done.stderr.splitlines()
+    assert first.startswith("line 1: too_old $.at: More than 400 days ago")
+    assert others == [
+        "5 of 6 would be sent (5 to engagement.website); 1 refused.",
+        "late: 2 from more than 8 days ago; a worker that has read events of today does not count them.",
+        "clamped: 2 more than a minute ahead of the receipt; a worker counts them as of their receipt.",
+    ]
+    summary = json.loads(engage(Settings(), "send", "--dry-run", "--json", str(file)).stdout)
+    assert (summary["refused"], summary["remarks"]) == ({"too_old": 1}, {"late": 2, "clamped": 2})
 
 
 def test_input_that_is_not_a_file_has_no_share() -> None:

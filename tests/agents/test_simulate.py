@@ -11,8 +11,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from click.testing import CliRunner
 from msgspec.structs import replace
 
+from agents.__main__ import cli
 from agents.admin import RefusedError
-from agents.commands.simulate import simulate as command
 from agents.settings import Settings
 from agents.simulate import AT_ONCE, JUST_NOW, MOST_BEHIND, simulate
 from simulator.shop import Shop
@@ -93,7 +93,7 @@ def test_the_command_says_what_it_sent(embedded_topics: Settings) -> None:
         "ENGAGE_PARTITIONS": str(embedded_topics.partitions),
     }
     arguments = ["--history", "1h", "--duration", "1500ms", "--rate", "100", "--sites", "shop", "--incident", "bot_wave@0+1s*5"]
-    result = CliRunner().invoke(command, arguments, env=environment)
+    result = CliRunner().invoke(cli, ["simulate", *arguments], env=environment)
     assert result.exit_code == 0, result.output
     tally = json.loads(result.stdout.splitlines()[-1])
     assert tally["received"] == sum(tally[verdict] for verdict in ("applied", "late", "duplicate", "bot", "failed", "refused"))
@@ -103,9 +103,9 @@ def test_the_command_says_what_it_sent(embedded_topics: Settings) -> None:
 
 
 def test_a_broker_that_is_not_there_is_a_sentence() -> None:
-    result = CliRunner().invoke(command, [], env={"ENGAGE_BROKER": "127.0.0.1:1"})
+    result = CliRunner().invoke(cli, ["simulate"], env={"ENGAGE_BROKER": "127.0.0.1:1"})
     assert result.exit_code == 2
-    assert result.stderr.startswith("engage simulate: no Kafka answers")
+    assert result.stderr.startswith("Error: No Kafka answers")
     assert not result.stdout
 
 
@@ -113,12 +113,12 @@ def test_a_broker_that_is_not_there_is_a_sentence() -> None:
     ("arguments", "complaint"),
     [
         (["--incident", "storm@1s+1s"], "there are feedback_storm"),
-        (["--history", "26"], "no duration"),
+        (["--history", "26x"], "no duration"),
         (["--sites", "shop,shpo"], "There is no site shpo; there are shop, app."),
         (["--rate", "0"], "0.1<=x"),
     ],
 )
 def test_wrong_usage_is_a_sentence(arguments: list[str], complaint: str) -> None:
-    result = CliRunner().invoke(command, arguments)
+    result = CliRunner().invoke(cli, ["simulate", *arguments])
     assert result.exit_code == 2
     assert complaint in result.stderr

@@ -111,7 +111,7 @@ async def test_from_send_over_failed_to_replay_beside_a_worker(kafka_topics: Set
     (shown,) = json.loads((await engage(kafka_topics, "failed", "show", "--reason", "wrong_topic", "--json")).stdout)
     assert (shown["key"], shown["headers"], shown["raw"]) == ("strange", {"trace": "t-9"}, review.decode())
 
-    done = await engage(kafka_topics, "failed", "replay", "--reason", "wrong_topic", "--fix", "topic", stdin="y\n")
+    done = await engage(kafka_topics, "failed", "replay", "--reason", "wrong_topic", "--fix", "topic", "--yes")
     assert done.exit_code == 0, done.output
     again = await engage(kafka_topics, "failed", "replay", "--topic", "website", "--unchecked", "--yes")
     assert "3 selected, 0 would be accepted now" in again.stdout

@@ -16,7 +16,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from agents.commands.replay import replay
+from agents.__main__ import cli
 from agents.replay import publish
 from agents.settings import Settings
 from agents.tables import read_rows
@@ -76,7 +76,7 @@ async def test_a_worker_counts_what_the_replay_in_process_counts(kafka_topics: S
     readings = Counter(encode_reading(reading) for reading in expected.readings())
     assert len(readings) > 10_000
 
-    done = await asyncio.to_thread(CliRunner().invoke, replay, [str(file)], env=environment(kafka_topics))
+    done = await asyncio.to_thread(CliRunner().invoke, cli, ["replay", str(file)], env=environment(kafka_topics))
     assert done.exit_code == 0, done.output
     published = dict(line.split() for line in done.stderr.splitlines())
     assert sum(map(int, published.values())) == len(lines)
@@ -97,7 +97,7 @@ async def test_a_worker_counts_what_the_replay_in_process_counts(kafka_topics: S
 async def test_in_process_writes_the_same_readings_to_a_file(tmp_path: Path) -> None:
     file, out = tmp_path / "events.jsonl", tmp_path / "readings.jsonl"
     file.write_bytes(b"\n".join(mixed(300)))
-    done = CliRunner().invoke(replay, [str(file), "--broker", "none", "--readings", str(out)])
+    done = CliRunner().invoke(cli, ["replay", str(file), "--broker", "none", "--readings", str(out)])
     assert done.exit_code == 0, done.output
     assert "unaccounted 0" in done.stderr
     expected = Replay().feed(mixed(300))
@@ -108,17 +108,17 @@ async def test_in_process_writes_the_same_readings_to_a_file(tmp_path: Path) -> 
 async def test_an_unreachable_broker_is_said_with_what_to_do(tmp_path: Path) -> None:
     file = tmp_path / "events.jsonl"
     file.write_bytes(b"\n".join(mixed(3)))
-    done = await asyncio.to_thread(CliRunner().invoke, replay, [str(file), "--broker", "127.0.0.1:1"])
-    assert done.exit_code == 1
-    assert "no Kafka answers" in done.stderr
+    done = await asyncio.to_thread(CliRunner().invoke, cli, ["replay", str(file), "--broker", "127.0.0.1:1"])
+    assert done.exit_code == 2
+    assert "No Kafka answers" in done.stderr
     assert "Traceback" not in done.stderr
 
 
 async def test_missing_topics_are_said_with_what_to_do(kafka_settings: Settings, tmp_path: Path) -> None:
     file = tmp_path / "events.jsonl"
     file.write_bytes(b"\n".join(mixed(3)))
-    done = await asyncio.to_thread(CliRunner().invoke, replay, [str(file)], env=environment(kafka_settings))
-    assert done.exit_code == 1
+    done = await asyncio.to_thread(CliRunner().invoke, cli, ["replay", str(file)], env=environment(kafka_settings))
+    assert done.exit_code == 2
     assert "engage topics create" in done.stderr
 
 
@@ -133,7 +133,7 @@ async def test_speed_keeps_the_distance_of_events(kafka_topics: Settings, tmp_pa
 
 
 def test_a_missing_file_is_a_usage_error(tmp_path: Path) -> None:
-    done = CliRunner().invoke(replay, [str(tmp_path / "none.jsonl")])
+    done = CliRunner().invoke(cli, ["replay", str(tmp_path / "none.jsonl")])
     assert done.exit_code == 2
     assert "does not exist" in done.stderr
 
@@ -141,13 +141,13 @@ def test_a_missing_file_is_a_usage_error(tmp_path: Path) -> None:
 def test_a_broken_archive_is_said(tmp_path: Path) -> None:
     file = tmp_path / "events.jsonl.gz"
     file.write_bytes(gzip.compress(b"\n".join(mixed(300)))[:-20])
-    done = CliRunner().invoke(replay, [str(file), "--broker", "none"])
-    assert done.exit_code == 1
+    done = CliRunner().invoke(cli, ["replay", str(file), "--broker", "none"])
+    assert done.exit_code == 2
     assert "cannot be read to its end" in done.stderr
 
 
 def test_standard_input_is_read(tmp_path: Path) -> None:
     out = tmp_path / "readings.jsonl"
-    done = CliRunner().invoke(replay, ["-", "--broker", "none", "--readings", str(out)], input=b"\n".join(mixed(50)) + b"\n\n")
+    done = CliRunner().invoke(cli, ["replay", "-", "--broker", "none", "--readings", str(out)], input=b"\n".join(mixed(50)) + b"\n\n")
     assert done.exit_code == 0, done.output
     assert out.stat().st_size

@@ -104,7 +104,7 @@ async def test_more_copies_than_brokers_cannot_be_created(kafka_settings: Settin
 async def test_nothing_there_is_said_so() -> None:
     nowhere = Settings(broker="127.0.0.1:1")
     for ask in (admin.reach, admin.check_topics, admin.create_topics):
-        with pytest.raises(admin.UnreachableError, match=r"no Kafka answers \(127.0.0.1:1: .*Start one with `make kafka`"):
+        with pytest.raises(admin.UnreachableError, match=r"No Kafka answers \(127.0.0.1:1: .*Start one with `make kafka`"):
             await ask(nowhere)
 
 

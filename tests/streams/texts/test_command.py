@@ -124,7 +124,7 @@ def test_refit_prints_the_lines_for_the_sites_file(tmp_path: Path, sites: str) -
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [('{"text": "x", "negative": true}\n' * 3, "There are 3 labels"), ('\n{"text": 1}\n', "line 2: "), ("nonsense\n", "a line is {")]
+    ("content", "said"), [('{"text": "x", "negative": true}\n' * 3, "Labels: 3, complaints: 3"), ('\n{"text": 1}\n', "line 2: "), ("nonsense\n", "a line is {")]
 )
 def test_labels_that_do_not_do_are_told(tmp_path: Path, content: str, said: str) -> None:
     labels = tmp_path / "labels.jsonl"
