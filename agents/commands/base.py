@@ -10,8 +10,8 @@ from typing import Any, Final, NoReturn, TypeVar
 import click
 
 from agents.settings import Settings
-from streams.words import suggest
 from simulator.incidents import parse_duration
+from streams.words import suggest
 
 T = TypeVar("T")
 

@@ -41,7 +41,7 @@ def test_it_is_deterministic_and_does_not_mind_perfect_labels() -> None:
     [
         ([], "Labels: 0, complaints: 0; at least 50 are needed, 5 of each kind"),
         (drawn(1, 0, 49), "Labels: 49"),
-        ([Label(0.0, True)] * 4 + [Label(1.0, False)] * 60, "There are 64 labels, 4 of them complaints"),
+        ([Label(0.0, True)] * 4 + [Label(1.0, False)] * 60, "Labels: 64, complaints: 4"),
         ([Label(1.0, False)] * 30 + [Label(0.0, True)] * 30, "The labels contradict the score"),
         ([Label(1.0, False)] * 30 + [Label(1.0, True)] * 30, "The labels contradict the score"),
     ],
