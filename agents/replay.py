@@ -128,8 +128,7 @@ def _span(files: Sequence[str]) -> tuple[int, int]:
     first, last = None, 0
     for line in Lines(files):
         event = e.decode(line)
-        if not isinstance(event, e.Rejected):
-            at = e.event_time(event) or 0
+        if not isinstance(event, e.Rejected) and (at := e.event_time(event)) is not None:
             first = at if first is None else min(first, at)
             last = max(last, at)
     return first or 0, last

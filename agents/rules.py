@@ -242,7 +242,7 @@ def arrival_of(record: Any, topic: str) -> Arrival:
     if isinstance(event, e.Rejected):
         return Arrival(0, topic, record.partition, record)
     receipt = receipt_of(record) if event.received_at is None else e.millis(event.received_at)
-    return Arrival(min(e.event_time(event) or 0, receipt), topic, record.partition, record)
+    return Arrival(min(e.event_time(event, receipt) or 0, receipt), topic, record.partition, record)
 
 
 def receipt_of(record: Any) -> int:

@@ -117,7 +117,7 @@ def _typed(text: str, kind: Any) -> Any:
 
 def foreseen(event: e.Event, now: int) -> str | None:
     """What a worker makes of the time of an event that reaches it now (ms), after others of today: `too_old`, `late`, `clamped`, or nothing."""
-    at, receipt = e.event_time(event) or 0, now if event.received_at is None else e.millis(event.received_at)
+    at, receipt = e.event_time(event, now) or 0, now if event.received_at is None else e.millis(event.received_at)
     if at > receipt + AHEAD_OF_RECEIPT:
         return "clamped"
     if at < now - TOO_OLD:

@@ -166,7 +166,8 @@ def event_line(settings: Settings) -> Callable[[Any], Line]:
         subject = e.subject_of(event)
         name = e.NAMES[type(event)]
         more = " ".join(f"{field}={_value(value)}" for field, value in fields.items() if field not in COMMON and value is not None)
-        text = f"{instant(e.event_time(event) or 0)} {where} {click.style(name, fg='green', bold=True)} {event.site} {printable(subject or '')} {more}"
+        at = instant(e.event_time(event, record.timestamp) or 0)
+        text = f"{at} {where} {click.style(name, fg='green', bold=True)} {event.site} {printable(subject or '')} {more}"
         return Line(event.site, name, subject, text.rstrip(), place | {"subject": subject, "event": fields})
 
     return line

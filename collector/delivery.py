@@ -4,11 +4,11 @@ Requests that wait at the same time share one flush: one record batch per partit
 it open what Kafka has: then the producer is thrown away, what it did not confirm goes to the spool, and a new producer sends it once more. So a
 message may arrive twice, with the same id, and never not at all. While the spool holds anything, new messages go to its end: order stays.
 
-The only private names of aiokafka here are the producer's `_message_accumulator.fail_all` and `_sender.close`: without them one whose broker hangs cannot be
-stopped.
+The only private names of aiokafka here are the producer's `_sender` and `_closed`: without them one whose broker hangs cannot be stopped.
 """
 
 import asyncio
+import inspect
 import logging
 import time
 from collections import Counter
@@ -123,17 +123,19 @@ class _Link:
         return known
 
     async def close(self) -> None:
-        """Let go, whatever the broker does."""
-        producer = self._producer
+        """Let go, whatever the broker does.
+
+        Not by the producer's `stop`, which waits for all that is open, and not by failing that under the hands of its sender, which then stumbles over it
+        when it puts it back. The sender ends, with the requests it has begun (aiokafka keeps no list of them); what they held is of no use to anybody.
+        """
+        begun = [task for task in asyncio.all_tasks() if _runs_for(task, self._producer._sender)]
+        for task in begun:
+            task.cancel()
+        await asyncio.gather(*begun, return_exceptions=True)
+        self._producer._closed = True
         with suppress(*TROUBLE):
             async with asyncio.timeout(STOP_SECONDS):
-                await producer.stop()
-                return
-        producer._message_accumulator.fail_all(KafkaTimeoutError())
-        with suppress(*TROUBLE):
-            await producer.client.close()  # what is in flight ends with its connection
-            async with asyncio.timeout(STOP_SECONDS):
-                await producer._sender.close()
+                await self._producer.client.close()
 
 
 class Delivery:
@@ -305,6 +307,12 @@ class Delivery:
 
     async def _on_disk(self, work: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+
+
+def _runs_for(task: "asyncio.Task[Any]", owner: object) -> bool:
+    """Whether a task is a method of that object."""
+    coroutine: Any = task.get_coro()
+    return inspect.getcoroutinelocals(coroutine).get("self") is owner
 
 
 def _retrieve(future: "asyncio.Future[Any]") -> None:

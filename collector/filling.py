@@ -12,6 +12,7 @@ from collector.money import NUMBER, currency_of, minor_units
 from collector.names import SOURCES, Row, normal, row_of
 from collector.wires.reading import Said, instant, text_of
 from streams.events import EVENT_TYPES, NAMES, TYPES, Campaign, Event, Item, Reason, Rejected, SpendRecorded
+from streams.schema import form_of
 
 UNMAPPED, LEFT_OUT, CUT = "unmapped", "properties_left_out", "cut"
 MISFIT, NO_CURRENCY, ITEMS_LEFT_OUT = "misfit", "no_currency", "items_left_out"
@@ -125,13 +126,15 @@ class _Field(NamedTuple):
     fit: Fit
     required: bool
     money: bool
+    form: str
+    """What it can be made of, in words."""
 
 
 def _fields_named(struct: type[Event] | type[Item], names: Iterable[str]) -> tuple[_Field, ...]:
     info = inspect.type_info(struct)
     assert isinstance(info, inspect.StructType)
     made = ((field, _fit_of(field.type)) for field in info.fields if field.name in names)
-    return tuple(_Field(field.name, fit, field.required, field.name.endswith("_minor")) for field, fit in made if fit is not None)
+    return tuple(_Field(field.name, fit, field.required, field.name.endswith("_minor"), form_of(field.type)) for field, fit in made if fit is not None)
 
 
 def _own_fields(struct: type[Event] | type[Item]) -> tuple[_Field, ...]:
@@ -234,7 +237,7 @@ def _filled(row: Row, said: Said, flags: Flags) -> Fields | Rejected:
         elif field.name in row.otherwise:
             fields[field.name] = row.otherwise[field.name]
         elif field.required:
-            return _lacking(row.event, field, sources, found, currency, said)
+            return _lacking(row.event, field, sources, found, properties, currency, said)
         if found and value is UNFIT:
             flags.add(NO_CURRENCY if field.money and currency is None else MISFIT)
     if currency is not None:
@@ -262,14 +265,34 @@ def _first_fit(field: _Field, sources: Iterable[str], properties: Mapping[str, A
     return misfit, UNFIT
 
 
-def _lacking(event: str, field: _Field, sources: tuple[str, ...], misfit: str, currency: str | None, said: Said) -> Rejected:
+def _lacking(event: str, field: _Field, sources: tuple[str, ...], misfit: str, properties: Mapping[str, Any], currency: str | None, said: Said) -> Rejected:
     if field.money and currency is None:
-        return Rejected(Reason.MISSING_FIELD, f"{said.place}.currency", f"{_quoted(said)} needs the property `currency`: ISO 4217, such as EUR.")
+        given = properties.get("currency")
+        what = "" if given is None else f", not {_shown(given)}"
+        return Rejected(
+            Reason.MISSING_FIELD, f"{said.place}.currency", f"{_quoted(said)} needs the property `currency`: a currency of ISO 4217, such as EUR{what}."
+        )
     wanted = sources[1] if len(sources) > 1 else sources[0]
     if misfit:
-        return Rejected(Reason.WRONG_TYPE, f"{said.place}.{misfit}", f"{_quoted(said)} becomes {event}, and its `{field.name}` cannot be made of this value.")
+        of_whom = f"{_quoted(said)} becomes {event}, and its `{field.name}` cannot be made of {_shown(properties[misfit])}"
+        return Rejected(Reason.WRONG_TYPE, f"{said.place}.{misfit}", f"{of_whom}: {_wanted(field, misfit, properties[misfit], currency)}.")
     names = " or ".join(f"`{name}`" for name in dict.fromkeys((wanted, field.name)))
     return Rejected(Reason.MISSING_FIELD, f"{said.place}.{wanted}", f"{_quoted(said)} becomes {event}, and needs the property {names}.")
+
+
+def _wanted(field: _Field, given_as: str, given: Any, currency: str | None) -> str:
+    """What the field can be made of, when it cannot be made of what was given under this name."""
+    if not field.money:
+        return f"it takes {field.form}"
+    if str(given).startswith("-"):
+        return "an amount is not below 0, and what is paid back is an event of its own, Order Refunded"
+    if given_as == field.name:
+        return "send a whole number of minor units, such as 1250 for 12.50 EUR"
+    return f"send an amount in {currency} with a dot before its decimals and nothing between its thousands, such as 1250.50"
+
+
+def _shown(value: Any) -> str:
+    return repr(value[:64]) if isinstance(value, str) else "an object" if isinstance(value, dict) else "a list" if isinstance(value, list) else str(value)[:64]
 
 
 def _quoted(said: Said) -> str:

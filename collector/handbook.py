@@ -21,15 +21,8 @@ _FORMATS: Final = """\
 A producer keeps the SDK it has and changes one option, the host. Written from `collector/` by
 `python -m collector.handbook > docs/producers.md`; the events that things become are in [events.md](events.md).
 
-| client | host |
-|---|---|
-| Segment for Python | `Client(write_key, host="https://…")` |
-| Segment for Node | `new Analytics({writeKey, host})` |
-| Segment for browsers | `AnalyticsBrowser.load({writeKey, cdnURL}, {integrations: {"Segment.io": {apiHost: "HOST/v1"}}})` |
-| RudderStack for Python, Node | `rudder_analytics.dataPlaneUrl = …`; `new Rudder(writeKey, {dataPlaneUrl})` |
-| PostHog for Python, Node | `Posthog(api_key, host=…)`; `new PostHog(api_key, {host})` |
-| Snowplow | `Emitter(host, protocol="https", method="post")` |
-| CloudEvents, our own events | `POST /v1/events`, or the topic itself |
+Which option that is stands in [collector.md](collector.md#one-option-in-your-sdk), for every SDK. CloudEvents and our own events may also go to the
+topic itself.
 
 What is refused does not fail its request, because SDKs drop a whole batch on a 4xx: it is kept as it came with a reason (`engage failed`), and the
 rest goes on.
@@ -44,9 +37,11 @@ rest goes on.
 | `customer` | `userId` | `distinct_id`, `$user_id` | `uid` | `subject`: `c:42` or `42` |
 | `visitor` | `anonymousId` | `$device_id`, `$anon_distinct_id` | `duid`, `nuid`, `tnuid` | `subject`: `v:9f3` |
 
-- A message without an id gets the hash of its bytes, which a retry repeats. When one message makes two events, the id of the second ends with `/2`.
-- A message that says no time happened when it was sent, else when it was received. A time without an offset is UTC. A client's wrong clock is
-  repaired from `sent_at`.
+- **Sent twice, counted once:** two events are the same when site, subject, type, `id` and `at` are. All SDKs repeat both in a retry. A message with an id
+  and no time happened when it was received; its event has no `at`, so a retry is the same event, for as long as ids are remembered (8 days). A message
+  with a time and no id gets the hash of its bytes. **A message with neither counts every time it comes**, as of when it was sent, else received: nothing
+  tells a retry from a second event. When one message makes two events, the id of the second ends with `/2`.
+- A time without an offset is UTC. A client's wrong clock is repaired from `sent_at`.
 - A `distinct_id` does not say whose it is: it is a visitor's where it equals `$device_id` or the event says so (`$is_identified`,
   `$process_person_profile`), and in `$groupidentify`; else a customer's. In `$create_alias` the `alias` is the customer and the `distinct_id` the visitor.
 - Browsers of Segment fill `userId` in at the time of sending: what happened just before `identify` can carry it already.
@@ -84,7 +79,8 @@ not fit an optional field stays among `properties`; where a required field has n
 |---|---|
 """
 _MONEY: Final = f"""\
-**Money** is sent in units of the currency, as a number or a text (`12.50`), with `currency` beside it, and becomes minor units by ISO 4217, exactly:
+**Money** is sent in units of the currency, as a number or a text with a dot (`12.50`, not `12,50`) and never below 0 (what is paid back is Order Refunded),
+with `currency` beside it: a code of ISO 4217, capitals or not; what is none (`XXX`, `XTS`, metals) is as if it were not there. It becomes minor units:
 {_codes(0)} have no decimals,
 {_codes(3)} three, {_codes(4)} four, all others two. Digits beyond are rounded half up. A field that ends with `_minor` may be sent under
 its own name, as an integer. `products` become `items` when all have an id and a price.
@@ -101,7 +97,7 @@ _REST: Final = f"""\
 ## Our own events
 
 `POST /v1/events` takes one event, an array of events, or an event per line, and judges each as on the topics ([events.md](events.md)), at most
-{MAX_EVENT_BYTES // 1024} KiB. `site` may be left out: it is the key's. `received_at` is set by the collector.
+{MAX_EVENT_BYTES // 1024} KiB. `site` may be left out: it is the key's; `at` too: it happened when it was received. `received_at` is set by the collector.
 
 ## CloudEvents
 
@@ -116,7 +112,8 @@ field of the data; the record's key is the event's, as for any other.
  "data": {{"review": "r-9", "source": "store", "rating": 4, "text": "Comfortable, but run small."}}}}
 ```
 
-`source` and `id` together are the event's id. The `subject` counts where the data names nobody. A field in the data wins over the attribute.
+`source` and `id` together are the event's id. Without `time` it happened when it was received: by the collector, else at the record's timestamp. The
+`subject` counts where the data names nobody. A field in the data wins over the attribute.
 
 ## Privacy
 

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, Final
 
+from streams.currencies import CURRENCIES
+
 _WHOLE: Final = ("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "UYI", "VND", "VUV", "XAF", "XOF", "XPF")
 _THOUSANDTHS: Final = ("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND")
 _TEN_THOUSANDTHS: Final = ("CLF", "UYW")
@@ -17,7 +19,6 @@ EXPONENTS: Final[dict[str, int]] = {
 NUMBER: Final = re.compile(r"\d{1,15}(\.\d{1,40})?")
 """A number written as a text."""
 MOST: Final = 10**12
-_CURRENCY = re.compile(r"[A-Z]{3}")
 
 
 def minor_units(amount: Any, currency: str) -> int | None:
@@ -35,7 +36,7 @@ def minor_units(amount: Any, currency: str) -> int | None:
 
 
 def currency_of(properties: Mapping[str, Any]) -> str | None:
-    """Its currency in capitals; None where there is none."""
+    """Its currency in capitals; None where there is none, or none that is known."""
     said = properties.get("currency")
     currency = said.strip().upper() if isinstance(said, str) else ""
-    return currency if _CURRENCY.fullmatch(currency) else None
+    return currency if currency in CURRENCIES else None

@@ -5,7 +5,6 @@ a subject (consent, erasure) are never off the plan.
 """
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from functools import cached_property
 from typing import Any, Final, Literal
 
@@ -14,6 +13,7 @@ import msgspec
 from streams import strict_yaml
 from streams.events import NAMES, TYPES, ConsentChanged, EraseRequested, Event, Reason
 from streams.sites import SITE_NAME
+from streams.words import suggest
 
 EXEMPT: Final = (ConsentChanged, EraseRequested)
 Scalar = str | int | float | bool
@@ -97,7 +97,7 @@ def _plan(content: Any, where: str) -> Plan:
     if isinstance(events, dict):  # each by itself first, so that a mistake is told with its name
         for event, planned in events.items():
             if event not in TYPES:
-                raise PlanError(f"{where}: there is no event {event!r}.{_suggest(str(event), TYPES)} Events: {', '.join(TYPES)}")
+                raise PlanError(f"{where}: there is no event {event!r}.{suggest(str(event), TYPES)} Events: {', '.join(TYPES)}")
             _check_event(str(event), planned, f"{where}: event {event}")
     try:
         return msgspec.convert({} if content is None else content, Plan)
@@ -112,7 +112,7 @@ def _check_event(event: str, content: Any, where: str) -> None:
             _check_entry(planned, f"{where}: {kind}: {name}")
             known = TYPES[event].__struct_fields__
             if kind == "fields" and name not in known:
-                raise PlanError(f"{where}: {event} has no field {name!r}.{_suggest(str(name), known)} Fields: {', '.join(known)}; your own are `properties`")
+                raise PlanError(f"{where}: {event} has no field {name!r}.{suggest(str(name), known)} Fields: {', '.join(known)}; your own are `properties`")
             if kind == "fields" and isinstance(planned, dict) and "type" in planned:
                 raise PlanError(f"{where}: fields: {name}: a field has its type already; leave `type` out")
     try:
@@ -151,7 +151,7 @@ def check(plan: Plan, event: Event) -> tuple[Reason, str, str] | None:
     if planned.other_properties == "refuse":
         for field in properties:
             if field not in planned.properties:
-                sentence = f"The tracking plan has no property {field[:64]!r} of {name}.{_suggest(field, planned.properties)}"
+                sentence = f"The tracking plan has no property {field[:64]!r} of {name}.{suggest(field, planned.properties)}"
                 return Reason.OFF_PLAN, f"$.properties.{field[:64]}", sentence
     return None
 
@@ -170,8 +170,3 @@ def _told(value: Scalar) -> tuple[str, Scalar]:
 
 def _shown(value: Scalar) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _suggest(name: str, known: Any) -> str:
-    nearest = get_close_matches(name[:64], list(known), n=1)
-    return f" Did you mean `{nearest[0]}`?" if nearest else ""

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
+from xxhash import xxh3_128_hexdigest
 
 from collector import filling, plan, privacy
 from collector.plan import Plan
@@ -68,6 +69,7 @@ def _outcomes(raw: bytes, envelope: Envelope, context: Context) -> Iterator[Outc
 
 def _said(said: Said, raw: bytes, context: Context) -> Iterator[Outcome]:
     """The events that a message of an SDK makes. The second one's id ends with `/2`: a retry makes the same."""
+    said = _identified(said, raw, context)
     flags: filling.Flags = set()
     found = filling.events_of(said, flags)
     if isinstance(found, Rejected):
@@ -86,11 +88,19 @@ def _said(said: Said, raw: bytes, context: Context) -> Iterator[Outcome]:
         yield _finished(event, raw, context, tuple(sorted(flags)), said)
 
 
-def _common(said: Said, context: Context) -> dict[str, Any]:
-    """What every event carries. What was never timed happened when it was sent, else when it came."""
+def _identified(said: Said, raw: bytes, context: Context) -> Said:
+    """The message with an id. Without one of its own it is its bytes, and if they say no time either, also when it came: two of the same are two.
+    What has an id and says no time is left without one: a repeat is the same, whenever it comes."""
+    if said.id:
+        return said
     at = said.at if said.at is not None else said.sent_at if said.sent_at is not None else context.received_at
+    return said._replace(id=f"xxh3:{xxh3_128_hexdigest(raw)}", at=at)
+
+
+def _common(said: Said, context: Context) -> dict[str, Any]:
+    """What every event carries."""
     common = {
-        "id": said.id, "site": context.site, "at": at, "sent_at": said.sent_at, "received_at": context.received_at,
+        "id": said.id, "site": context.site, "at": said.at, "sent_at": said.sent_at, "received_at": context.received_at,
         "customer": said.customer, "visitor": said.visitor,
         "user_agent": None if said.user_agent is None else said.user_agent[: privacy.AGENT_LIMIT],
         "device": None if said.device is None else said.device[:32].lower(),

@@ -29,7 +29,7 @@ _CLOUDEVENT: Final = {
         f"{PREFIX}type": {**_TEXT, "description": "`io.engagement.NAME.v1` with the event's `type` as NAME", "examples": ["io.engagement.page_viewed.v1"]},
         f"{PREFIX}id": _TEXT,
         f"{PREFIX}source": {**_TEXT, "description": "with the id it makes the event's `id`"},
-        f"{PREFIX}time": {**_TEXT, "format": "date-time", "description": "the event's `at`"},
+        f"{PREFIX}time": {**_TEXT, "format": "date-time", "description": "the event's `at`; absent: when it was received"},
         f"{PREFIX}subject": {**_TEXT, "description": "`c:CUSTOMER` or `v:VISITOR` where the data names nobody"},
     },
 }

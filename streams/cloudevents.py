@@ -1,8 +1,9 @@
 """CloudEvents 1.0 as they lie on Kafka and come by HTTP: the attributes around an event of ours.
 
 `type` is `io.engagement.NAME.v1`, where NAME is the name of one of our events, its words parted by underscores or dots; `data` holds
-that event's own fields. `source` and `id` together make its `id`, `time` is its `at`, the extension `site` its `site`, and `subject`
-its `customer` (`c:42` or `42`) or `visitor` (`v:9f3`) where the data names nobody. A field in the data wins over the attribute.
+that event's own fields. `source` and `id` together make its `id`, `time` is its `at` (absent: it happened when it was received), the
+extension `site` its `site`, and `subject` its `customer` (`c:42` or `42`) or `visitor` (`v:9f3`) where the data names nobody. A field in
+the data wins over the attribute.
 
 Binary mode: the attributes are headers (`ce_type`, …; over HTTP `ce-type`), the value is the data. Structured mode: the value is a JSON
 object of the attributes and `data`, and `content-type` says application/cloudevents+json.
@@ -18,7 +19,7 @@ from typing import Final
 import msgspec
 from xxhash import xxh3_128_hexdigest
 
-from streams.events import MAX_EVENT_BYTES, TYPES, Reason, Rejected, explain
+from streams.events import EARLIEST, LATEST, MAX_EVENT_BYTES, TYPES, Instant, Reason, Rejected, explain, millis
 
 STRUCTURED: Final = "application/cloudevents+json"
 BATCH: Final = "application/cloudevents-batch+json"
@@ -98,7 +99,18 @@ def event_in(raw: bytes) -> bytes | Rejected:
     data = _data(parts)
     if data is None:
         return Rejected(Reason.WRONG_TYPE, "$.data", "The data must be a JSON object: the fields of the event.", raw)
+    if "at" not in data and not _is_instant(texts.get("time")):
+        return Rejected(Reason.BAD_TIME, "$.time", "The attribute `time` must be RFC 3339 with an offset, such as 2026-03-02T09:30:00+01:00, or absent.", raw)
     return _joined(named[1].replace(".", "_"), texts, data)
+
+
+def _is_instant(value: object) -> bool:
+    """Whether it can be the time of an event; None can: it is absent."""
+    try:
+        at = msgspec.convert(value, Instant | None)
+    except msgspec.ValidationError:
+        return False
+    return at is None or EARLIEST <= millis(at) < LATEST
 
 
 def _data(parts: Mapping[str, msgspec.Raw]) -> dict[str, msgspec.Raw] | None:

@@ -8,13 +8,15 @@ import json
 import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from difflib import get_close_matches
 from enum import StrEnum
 from functools import cache
 from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple, TypeAlias, get_args, get_type_hints
 
 import msgspec
 from msgspec import Meta, Struct
+
+from streams.currencies import Currency
+from streams.words import suggest
 
 MAX_EVENT_BYTES: Final = 32 * 1024
 MAX_DEPTH: Final = 32
@@ -89,7 +91,6 @@ LongText: TypeAlias = Annotated[str, Meta(max_length=2_048)]
 FreeText: TypeAlias = str
 """Bounded by the size of the event only: what is too long to keep is cut, not refused."""
 Country: TypeAlias = Annotated[str, Meta(pattern=r"^[A-Z]{2}\Z")]
-Currency: TypeAlias = Annotated[str, Meta(pattern=r"^[A-Z]{3}\Z")]
 Amount: TypeAlias = Annotated[int, Meta(ge=0, le=10**12)]
 Quantity: TypeAlias = Annotated[int, Meta(ge=1, le=9_999)]
 Days: TypeAlias = Annotated[int, Meta(ge=1, le=36_500)]
@@ -138,7 +139,8 @@ class Event(Struct, kw_only=True, frozen=True, gc=False, forbid_unknown_fields=T
 
     id: Id
     site: Site
-    at: Instant
+    at: Instant | None = None
+    """Absent: it happened when it was received. What makes two events the same then holds no time, so that a repeat is one, whenever it comes."""
     sent_at: Instant | None = None
     received_at: Instant | None = None
     customer: Id | None = None
@@ -769,9 +771,18 @@ def millis(value: int | datetime) -> int:
     return since.days * _DAY + since.seconds * _SECOND + since.microseconds // 1_000
 
 
-def event_time(event: Event) -> int | None:
-    """When it happened in epoch milliseconds, freed of a wrong client clock; None when it is no plausible time."""
+def event_time(event: Event, receipt: int | None = None) -> int | None:
+    """When it happened in epoch milliseconds, freed of a wrong client clock; None when it is no plausible time.
+
+    An event that says no time happened when it was received: at its `received_at`, else at `receipt`, the time of its record.
+    """
     at = event.at
+    if at is None:
+        at = receipt if event.received_at is None else event.received_at
+        if at is None:
+            return None
+        time = millis(at)
+        return time if EARLIEST <= time < LATEST else None
     time = at if at.__class__ is int else millis(at)
     if event.sent_at is not None and event.received_at is not None:
         sent, received = millis(event.sent_at), millis(event.received_at)
@@ -867,15 +878,16 @@ def decode(raw: bytes | None, topic: str | None = None) -> Event | Rejected:
         event = _decode_any(raw) if topic is None else DECODERS[topic](raw)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return explain(raw, topic)
-    if subject_of(event) is None or event_time(event) is None:
+    if subject_of(event) is None or event_time(event, EARLIEST) is None:
         return explain(raw, topic)
     return event
 
 
-def explain(raw: bytes | None, topic: str | None = None) -> Rejected:
-    """Why these bytes are no event of the topic (short name; None: of any). Slow and exact, for what `decode` refuses; never raises for data."""
+def explain(raw: bytes | None, topic: str | None = None, receipt: int = EARLIEST) -> Rejected:
+    """Why these bytes, received at `receipt`, are no event of the topic (short name; None: of any). Slow and exact, for what `decode` refuses;
+    never raises for data."""
     try:
-        _check(raw, topic)
+        _check(raw, topic, receipt)
     except _FormatError as fault:
         return Rejected(fault.reason, fault.path, fault.detail, raw or b"")
     except RecursionError:
@@ -886,14 +898,17 @@ def explain(raw: bytes | None, topic: str | None = None) -> Rejected:
     return Rejected(Reason.BAD_VALUE, "$", "No fault was found.", raw or b"")
 
 
-def _check(raw: bytes | None, topic: str | None) -> None:
+def _check(raw: bytes | None, topic: str | None, receipt: int) -> None:
     fields = _parse(_read(raw))
     struct = _struct_of(fields, topic)
     event = _typed(raw or b"", fields, struct)
     if subject_of(event) is None:
         raise _FormatError(Reason.NO_SUBJECT, "$", f"{NAMES[struct]} must name whom it is about: {_subject_fields(struct)}.")
-    if event_time(event) is None:
-        raise _FormatError(Reason.BAD_TIME, "$.at", "The event time must lie between 1990 and 2200; integers are epoch milliseconds.")
+    if event_time(event, receipt) is None:
+        if event.at is None and event.received_at is None:
+            raise _FormatError(Reason.BAD_TIME, "$.at", "The event says no time (`at`), and neither does its record.")
+        path = "$.received_at" if event.at is None else "$.at"
+        raise _FormatError(Reason.BAD_TIME, path, "The event time must lie between 1990 and 2200; integers are epoch milliseconds.")
 
 
 def _read(raw: bytes | None) -> str:
@@ -948,7 +963,7 @@ def _struct_of(fields: dict[str, Any], topic: str | None) -> type[Event]:
     struct = TYPES.get(name)
     if struct is None:
         known = [known for known, struct in TYPES.items() if topic in (None, struct.topic)]
-        raise _FormatError(Reason.UNKNOWN_TYPE, "$.type", f"There is no type {_quote(name)}.{_suggest(name, TYPES)} {_list('Types', known)}")
+        raise _FormatError(Reason.UNKNOWN_TYPE, "$.type", f"There is no type {_quote(name)}.{suggest(name, TYPES)} {_list('Types', known)}")
     if topic not in (None, struct.topic):
         raise _FormatError(Reason.WRONG_TOPIC, "$.type", f"{name} belongs on the topic {struct.topic}, not on {topic}.")
     return struct
@@ -968,12 +983,21 @@ def _typed(raw: bytes, fields: dict[str, Any], struct: type[Event]) -> Event:
 # What msgspec says, and the reason it is for us. Tests reach every line, so that a change of its words is noticed.
 _PLACE = re.compile(r"(?s)(.*?)(?: - at (?:`key` in )?`(\$[^`]*)`)?\Z")
 _FIELD = re.compile(r"(?s)Object (missing required|contains unknown) field `(.*)`")
-_WORDS: Final = (
-    (re.compile(r"Invalid RFC3339|Expected `datetime` with a timezone"), Reason.BAD_TIME),
-    (re.compile(r"Expected `[^`]*`, got "), Reason.WRONG_TYPE),
-    (re.compile(r".* out of range|Expected `[^`]*` (of length )?[<>]"), Reason.OUT_OF_BOUNDS),
-)
-_TIME_HINT: Final = ": times are RFC 3339 with an offset, or integer epoch milliseconds."
+_NO_TIME = re.compile(r"Invalid RFC3339|Expected `datetime` with a timezone")
+_OTHER_TYPE = re.compile(r"Expected `([^`]*)`, got `([^`]*)`")
+_BEYOND = re.compile(r".* out of range|Expected `([^`]*)` (of length )?([<>])=? ([\d.e+-]+)")
+_KINDS: Final = {
+    "str": "a text", "int": "a whole number", "float": "a number", "bool": "true or false", "array": "a list", "object": "an object", "null": "null",
+    "datetime": "a time",
+}  # fmt: skip
+_TIMES: Final = "times are RFC 3339 with an offset, such as 2026-03-02T09:30:00+01:00, or integer epoch milliseconds"
+_AMOUNTS: Final = " Amounts are whole numbers in minor units of their currency: 12.50 EUR is 1250."
+_FORMS: Final = {
+    "site": "must be 1 to 64 of a-z, 0-9, dot, dash and underscore, and begin with a letter or digit",
+    "country": "must be a code of ISO 3166 in capitals, such as DE",
+    "currency": "must be a currency of ISO 4217 in capitals, such as EUR",
+}
+"""What texts of one form must be."""
 _MAPS: Final = ("properties", "traits")
 _NESTED: Final[dict[str, type[Struct]]] = {"campaign": Campaign, "consent": Consent, "items": Item}
 
@@ -987,22 +1011,53 @@ def _translate(message: str, fields: dict[str, Any], struct: type[Event]) -> _Fo
         return _field_fault(named[1], named[2], path, NAMES[struct] if path == "$" else field, _NESTED.get(field, struct))
     if field in _MAPS:
         path = _entry_path(field, fields)
-    for words, reason in _WORDS:
-        if words.match(text):
-            return _FormatError(reason, path, text + (_TIME_HINT if reason is Reason.BAD_TIME else "."))
+    place = f"The field `{path[2:]}`"
+    if _NO_TIME.match(text):
+        return _FormatError(Reason.BAD_TIME, path, f"{place} is no such time: {_TIMES}.")
+    if other := _OTHER_TYPE.match(text):
+        return _FormatError(Reason.WRONG_TYPE, path, f"{place} {_of_type(other[1], other[2], path.endswith('_minor'))}")
+    if beyond := _BEYOND.match(text):
+        return _FormatError(Reason.OUT_OF_BOUNDS, path, f"{place} {_within(beyond[1], beyond[2], beyond[3], beyond[4], path.endswith('_minor'))}")
     if field == "type":
         return _FormatError(Reason.BAD_VALUE, path, "The field `type` is given twice.")
+    if field in _FORMS:
+        return _FormatError(Reason.BAD_VALUE, path, f"{place} {_FORMS[field]}, not {_quote(str(fields.get(field)))}.")
     allowed = _allowed(struct, field)
     if not allowed:
-        return _FormatError(Reason.BAD_VALUE, path, text.replace("\\\\Z", "$") + ".")
-    return _FormatError(Reason.BAD_VALUE, path, f"Not an allowed word.{_suggest(str(fields.get(field)), allowed)} {_list('Allowed', allowed)}")
+        return _FormatError(Reason.BAD_VALUE, path, f"{place}: {text}.")
+    return _FormatError(Reason.BAD_VALUE, path, f"Not an allowed word.{suggest(str(fields.get(field)), allowed)} {_list('Allowed', allowed)}")
+
+
+def _of_type(wanted: str, got: str, is_amount: bool) -> str:
+    """What a value of another type should be, and how to send it so; both types in msgspec's names."""
+    kinds = [kind for kind in wanted.split(" | ") if kind != "null"]
+    if "datetime" in kinds:
+        return f"must be a time, not {_KINDS.get(got, got)}: {_TIMES}."
+    given = "a number with a point or an exponent" if got == "float" and "int" in kinds else _KINDS.get(got, got)
+    said = f"must be {' or '.join(_KINDS.get(kind, kind) for kind in kinds)}, not {given}."
+    if is_amount:
+        return said + _AMOUNTS
+    return said + (" Write it without quotes." if got == "str" and kinds[0] in ("int", "float") else "")
+
+
+def _within(kind: str | None, length: str | None, side: str | None, bound: str | None, is_amount: bool) -> str:
+    """The bound that a value breaks. `kind` is msgspec's name of a type; None where a number is too large for any."""
+    if kind is None or bound is None:
+        return "is a number too large to be kept."
+    number = f"{float(bound):,.15g}" if "." in bound else f"{int(bound):,}"
+    if length:
+        many = "characters" if kind.startswith("str") else "entries"
+        return f"must have at most {number} {many}." if side == "<" else "must not be empty."
+    if side == ">" and is_amount:
+        return f"must not be below {number}. What is paid back is an event of its own, `order_refunded`, with an amount above 0."
+    return f"must be at {'most' if side == '<' else 'least'} {number}."
 
 
 def _field_fault(what: str, name: str, path: str, owner: str, struct: type[Struct]) -> _FormatError:
     if what == "missing required":
         return _FormatError(Reason.MISSING_FIELD, f"{path}.{name}", f"The field `{name}` is required.")
     known = struct.__struct_fields__
-    return _FormatError(Reason.UNKNOWN_FIELD, f"{path}.{name[:64]}", f"{owner} has no field {_quote(name)}.{_suggest(name, known)} {_list('Fields', known)}")
+    return _FormatError(Reason.UNKNOWN_FIELD, f"{path}.{name[:64]}", f"{owner} has no field {_quote(name)}.{suggest(name, known)} {_list('Fields', known)}")
 
 
 def _entry_path(field: str, fields: dict[str, Any]) -> str:
@@ -1030,11 +1085,6 @@ def _subject_fields(struct: type[Event]) -> str:
 
 def _quote(name: str) -> str:
     return repr(name if len(name) <= 64 else name[:64] + "…")
-
-
-def _suggest(name: str, known: Iterable[str]) -> str:
-    nearest = get_close_matches(name[:64], known, n=1)
-    return f" Did you mean `{nearest[0]}`?" if nearest else ""
 
 
 def _list(title: str, words: Iterable[str]) -> str:

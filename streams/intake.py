@@ -112,15 +112,17 @@ class Intake:
                 self._fail(topic, record, e.explain(value, topic))
                 continue
             # repair the time
-            sent = event.at
-            if type(sent) is not int:
-                sent = e.millis(sent)
-            at: int | None = sent if event.sent_at is None else e.event_time(event)
-            if at is None or not earliest <= at < latest:
-                self._fail(topic, record, e.explain(value, topic))
-                continue
             if event.received_at is not None:
                 receipt = e.millis(event.received_at)
+            sent = event.at
+            at: int | None = receipt
+            if sent is not None:
+                if type(sent) is not int:
+                    sent = e.millis(sent)
+                at = sent if event.sent_at is None else e.event_time(event)
+            if at is None or not earliest <= at < latest:
+                self._fail(topic, record, e.explain(value, topic, receipt))
+                continue
             clamped = at > receipt + AHEAD_OF_RECEIPT
             if clamped:
                 if receipt < earliest:

@@ -45,7 +45,7 @@ class Routed(NamedTuple):
     @property
     def headers(self) -> Headers:
         """What a record on Kafka must carry to be judged as here: its receipt, as its timestamp is that of the replay."""
-        return () if self.at is None else ((RECEIPT_HEADER, b"%d" % self.receipt),)
+        return () if self.key is None else ((RECEIPT_HEADER, b"%d" % self.receipt),)
 
 
 class Router:
@@ -67,9 +67,10 @@ class Router:
             return Routed(topic, partition, None, line, None, self.newest.get((topic, partition), 0))
         key = e.key_of(event).encode()
         place = (event.topic, partition_of(key, self.partitions))
-        at = e.event_time(event)
-        assert at is not None  # `decode` has checked it
         newest = self.newest.get(place, 0)
+        at = e.event_time(event, newest)
+        if at is None:  # it says no time, and nothing before it does
+            return Routed(*place, key, line, None, newest)
         if at > newest and (event.received_at is None or at <= e.millis(event.received_at) + AHEAD_OF_RECEIPT):
             newest = self.newest[place] = at
         return Routed(*place, key, line, at, newest if event.received_at is None else e.millis(event.received_at))

@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct, inspect
 
+from streams.currencies import CURRENCIES
 from streams.events import (
     EXAMPLES,
     FREE_TEXT_LIMIT,
@@ -29,7 +30,7 @@ MEANINGS: Final[dict[str, str]] = {
     "type": "one of the names below",
     "id": "the same event sent twice carries the same `id` and the same `at`",
     "site": "the business or property that is monitored",
-    "at": "when it happened",
+    "at": "when it happened; absent: when it was received",
     "sent_at": "the client's clock at sending; with `received_at` it repairs a wrong clock",
     "received_at": "when the collector received it; set by the collector",
     "customer": "known customer",
@@ -51,7 +52,7 @@ MEANINGS: Final[dict[str, str]] = {
     "comment": "free text, judged for sentiment",
     "commitment": "id of the commitment",
     "community": "name of the community",
-    "currency": "ISO 4217; required with an amount",
+    "currency": "required with an amount; codes without minor units (`XXX`, `XTS`, metals) are none",
     "discount_minor": "discount contained in the total, in minor units",
     "due_at": "when it is due; absent: `at`",
     "element": "name of the element",
@@ -198,7 +199,10 @@ What producers send: one JSON object per event, UTF-8, at most {MAX_EVENT_BYTES 
 
 Names and units stay once released. New optional fields may come; nothing changes its meaning. Money is an integer in minor units with a
 currency, ratios lie between 0 and 1, durations are seconds, times are RFC 3339 with an offset or integer epoch milliseconds. Free texts are
-kept up to {FREE_TEXT_LIMIT:,} characters; what is beyond is cut. In an optional field `null` is the same as absent.
+kept up to {FREE_TEXT_LIMIT:,} characters; what is beyond is cut. In an optional field `null` is the same as absent. An event without `at` happened when it was
+received: at its `received_at`, else at the timestamp of its record.
+
+Events with the same site, subject, type, `id` and `at` are one: the first counts.
 
 A record may as well be a [CloudEvent](producers.md#cloudevents) around the event; what SDKs send by HTTP becomes these events ([producers.md](producers.md)).
 """
@@ -281,7 +285,7 @@ def _fields(struct: type[Struct], names: Iterable[str]) -> list[inspect.Field]:
 
 def _rows(owner: str, fields: Iterable[inspect.Field]) -> Iterator[str]:
     for field in fields:
-        yield f"| `{field.name}` | {_form(field.type)}{', required' if field.required else ''} | {meaning(owner, field.name)} |"
+        yield f"| `{field.name}` | {form_of(field.type)}{', required' if field.required else ''} | {meaning(owner, field.name)} |"
         part = _PARTS.get(field.name)
         if part is not None and _holds_struct(field.type):
             yield from (row.replace("| `", f"| `{field.name}.", 1) for row in _rows(field.name, _fields(part, part.__struct_fields__)))
@@ -296,7 +300,8 @@ def _holds_struct(form: inspect.Type) -> bool:
     return any(isinstance(part, inspect.StructType | inspect.ListType) for part in _choices(form))
 
 
-def _form(form: inspect.Type) -> str:
+def form_of(form: inspect.Type) -> str:
+    """A type in words, as in the tables of the page."""
     parts = _choices(form)
     if any(isinstance(part, inspect.DateTimeType) for part in parts):
         return "time"
@@ -313,6 +318,8 @@ def _one_form(form: inspect.Type) -> str:
             return f"integer{_bounds(lowest, highest)}"
         case inspect.FloatType(ge=lowest, le=highest):
             return f"number{_bounds(lowest, highest)}"
+        case inspect.LiteralType(values=words) if CURRENCIES.issuperset(words):
+            return "currency of ISO 4217, such as `EUR`"
         case inspect.LiteralType(values=words):
             return ", ".join(f"`{word}`" for word in words)
         case inspect.DictType(max_length=most):

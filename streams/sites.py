@@ -16,6 +16,7 @@ from xxhash import xxh3_64_hexdigest
 from streams import sources
 from streams.events import EVENT_TYPES, NAMES, ConsentChanged, CustomerIdentified, EraseRequested, Event, PageViewed
 from streams.panes import DAY, MINUTE, Pane, local
+from streams.strict_yaml import UniqueKeys
 from streams.texts.overlay import Overlay, Tuning
 from streams.texts.patterns import PatternError
 
@@ -223,7 +224,7 @@ class _SitesFile(msgspec.Struct, forbid_unknown_fields=True):
     default: Any = None
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(UniqueKeys):
     """Leaves dates as texts, so that one there is not is told with its site and field."""
 
 
@@ -261,8 +262,14 @@ def _site(fields: Any, where: str) -> Site:
         site.overlay  # noqa: B018 (compiles the patterns)
     except PatternError as error:
         raise SitesError(f"{where}: sentiment: {error}") from error
+    for field in ("hosts", "local", "search", "social"):
+        _check_hosts(getattr(site, field), f"{where}: {field}")
+    for route in site.routes:
+        _check_template(route, f"{where}: routes")
     for name, goal in site.goals.items():
         _check_name(name, f"{where}: goal {name!r}")
+        _check_template(goal.path, f"{where}: goal {name!r}: path")
+        _check_template(goal.page, f"{where}: goal {name!r}: page")
         if goal.path is not None and goal.element is None:
             raise SitesError(f"{where}: goal {name!r}: `path` says where `element` is clicked; name the element, or use `page` for where the goal can be seen")
     for name, funnel in site.funnels.items():
@@ -290,6 +297,18 @@ def _check_form(named: Any, form: type[Goal | Funnel], where: str, allowed: str)
                 raise SitesError(f"{where} {name!r}: {error}; fields: {allowed}") from error
 
 
+def _check_hosts(hosts: tuple[str, ...], where: str) -> None:
+    for entry in hosts:
+        host = sources.host_of(entry).removeprefix("*.")
+        if not host or host != entry.lower():
+            raise SitesError(f"{where}: {entry!r} is no host; write {host or 'shop.example'!r}, which also stands for all that ends with it at a dot")
+
+
+def _check_template(template: str | None, where: str) -> None:
+    if template is not None and not template.startswith("/"):
+        raise SitesError(f"{where}: {template!r} fits no path; a template begins with a slash: {'/' + template!r}")
+
+
 def _check_name(name: str, where: str) -> None:
     if not LABEL.fullmatch(name):
         raise SitesError(f"{where}: a name is 1 to 64 characters without `#`, and does not begin with a blank")
@@ -302,6 +321,7 @@ def _check_steps(funnel: Funnel, where: str) -> None:
         if step.event not in STEP_EVENTS:
             raise SitesError(f"{place}: event {step.event!r} cannot be a step; allowed: {', '.join(STEP_EVENTS)}")
         _check_name(step.label, place)
+        _check_template(step.path, f"{place}: path")
         if labels.count(step.label) > 1:
             raise SitesError(f"{place}: two steps are called {step.label!r}; give each a `name` of its own")
         event = STEP_EVENTS[step.event]

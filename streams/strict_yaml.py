@@ -7,18 +7,25 @@ import yaml
 MAX_CHARACTERS: Final = 1 << 20
 
 
-class _Loader(yaml.SafeLoader):
+class UniqueKeys(yaml.SafeLoader):
+    """Refuses a mapping with a key given twice."""
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        node = super().compose_mapping_node(anchor)
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.YAMLError(f"{key.value!r} is given twice, the second time in line {key.start_mark.line + 1}")
+                seen.add(key.value)
+        return node
+
+
+class _Loader(UniqueKeys):
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("aliases (*name) are not allowed")
         return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        twice = {key for key in keys if keys.count(key) > 1}
-        if twice:
-            raise yaml.MarkedYAMLError(problem=f"{min(twice)!r} is given twice", problem_mark=node.start_mark)
-        return super().construct_mapping(node, deep)
 
 
 def load(text: str) -> Any:

@@ -16,7 +16,6 @@ from collector.wires.reading import (
     identity,
     instant,
     map_in,
-    message_id,
     parts_and_messages,
     text_of,
     value_in,
@@ -65,7 +64,7 @@ def read(raw: bytes, envelope: Envelope, _site: str) -> Reading:
     said = Said(
         verb,
         NAMES.get(event, event) if verb == "track" else "",
-        message_id(fields.get("uuid"), raw),
+        identity(fields.get("uuid")) or "",
         at,
         envelope.sent_at if skewed else None,
         customer,

@@ -35,6 +35,7 @@ class Said(NamedTuple):
     name: str = ""
     """Of what was tracked, of the page, of the group."""
     id: str = ""
+    """Its own; empty where it says none."""
     at: int | None = None
     """Epoch milliseconds by the client's clock; None: not said."""
     sent_at: int | None = None
@@ -184,11 +185,6 @@ def identity(value: Any) -> str | None:
     """An id or name of a subject; None where there is none. What is too long to keep is replaced by its hash, so that it still tells apart."""
     text = text_of(value)
     return text if text is None or len(text) <= _ID_LIMIT else f"xxh3:{xxh3_128_hexdigest(text.encode('utf-8', 'replace'))}"
-
-
-def message_id(value: Any, raw: bytes) -> str:
-    """The id of a message; without one a hash of its bytes, which a retry repeats."""
-    return identity(value) or f"xxh3:{xxh3_128_hexdigest(raw)}"
 
 
 _DIGITS = re.compile(r"-?\d{1,18}(\.\d+)?")

@@ -15,7 +15,6 @@ from collector.wires.reading import (
     identity,
     instant,
     map_in,
-    message_id,
     parts_and_messages,
     text_of,
     value_in,
@@ -54,7 +53,7 @@ def read(raw: bytes, envelope: Envelope, _site: str) -> Reading:
     said = Said(
         verb,
         text_of(fields.get("event" if verb == "track" else "name")) or "",
-        message_id(fields.get("messageId"), raw),
+        identity(fields.get("messageId")) or "",
         at,
         sent_at if sent_at is not None else envelope.sent_at,
         identity(fields.get("userId")),

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from collector.wires.reading import Envelope, Reading, Said, fields_of, first_instant, identity, list_of, map_in, message_id, parts_of, text_of, value_in
+from collector.wires.reading import Envelope, Reading, Said, fields_of, first_instant, identity, list_of, map_in, parts_of, text_of, value_in
 from streams.events import Reason, Rejected
 
 EVENTS: Final = ("pv", "pp", "se", "ue", "tr", "ti")
@@ -63,7 +63,7 @@ def read(raw: bytes, _envelope: Envelope, _site: str) -> Reading:
     said = Said(
         "track",
         "",
-        message_id(fields.get("eid"), raw),
+        identity(fields.get("eid")) or "",
         created if true_time is None else true_time,
         sent_at,
         identity(fields.get("uid")),
@@ -72,7 +72,7 @@ def read(raw: bytes, _envelope: Envelope, _site: str) -> Reading:
         _page(fields),
         {},
         text_of(fields.get("ua")),
-        {"mob": "mobile", "web": "web", "pc": "desktop"}.get(str(fields.get("p"))),
+        {"mob": "mobile", "tv": "tv", "pc": "desktop"}.get(str(fields.get("p"))),  # `web` says no device; the agent may
         place="$",
         who="`uid` or `duid`",
     )

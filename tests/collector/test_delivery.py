@@ -1,6 +1,7 @@
 """From `take` to Kafka: through a broker that is there, that hangs, that dies, and one that is never there. Real brokers only."""
 
 import asyncio
+import gc
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -33,12 +34,20 @@ def messages(begin: int, count: int, topic: str = "website") -> list[Message]:
 
 @asynccontextmanager
 async def opened(settings: Settings, directory: Path, limit: int = 1 << 20) -> AsyncIterator[Delivery]:
+    """A delivery that has begun; at its end nothing may have failed that nobody looks at, such as a callback or a task."""
+    failed: list[dict[str, Any]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: failed.append(context))
     made = Delivery(settings.client_kwargs(), settings.topic_prefix, Spool(directory, limit))
     await made.start()
     try:
         yield made
     finally:
         await made.stop()
+        gc.collect()
+        loop.set_exception_handler(None)
+        assert failed == []
+        assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 async def test_messages_are_where_their_key_belongs(embedded_topics: Settings, tmp_path: Path):

@@ -163,7 +163,14 @@ def test_an_order_keeps_every_cent_on_its_way(cents):
 
 def test_an_amount_without_its_currency():
     lacking = track("Order Completed", {"order_id": "o", "total": 5})
-    assert lacking[:3] == (Reason.MISSING_FIELD, "$.properties.currency", "'Order Completed' needs the property `currency`: ISO 4217, such as EUR.")
+    assert lacking[:3] == (
+        Reason.MISSING_FIELD,
+        "$.properties.currency",
+        "'Order Completed' needs the property `currency`: a currency of ISO 4217, such as EUR.",
+    )
+    unknown = track("Order Completed", {"order_id": "o", "total": 5, "currency": "XXQ"})
+    assert unknown[:2] == lacking[:2]
+    assert unknown.detail.endswith("such as EUR, not 'XXQ'.")
     viewed = track("Product Viewed", {"product_id": "p", "price": 5})
     assert (viewed.event.price_minor, viewed.event.currency, viewed.event.properties, viewed.flags) == (None, None, {"price": 5}, ("no_currency",))
 
@@ -179,7 +186,23 @@ def test_what_is_missing_is_named_as_the_sender_knows_it():
         "'Order Completed' becomes order_completed, and needs the property `order_id` or `order`.",
     )
     wrong = track("Order Completed", {"order_id": "o", "total": "much", "currency": "EUR"})
-    assert wrong[:2] == (Reason.WRONG_TYPE, "$.properties.total")
+    assert wrong[:3] == (
+        Reason.WRONG_TYPE,
+        "$.properties.total",
+        (
+            "'Order Completed' becomes order_completed, and its `total_minor` cannot be made of 'much': "
+            "send an amount in EUR with a dot before its decimals and nothing between its thousands, such as 1250.50."
+        ),
+    )
+    for total in ("12,50", [1], {}, "1.234,50"):
+        refused = track("Order Completed", {"order_id": "o", "total": total, "currency": "EUR"})
+        assert refused[:2] == (Reason.WRONG_TYPE, "$.properties.total")
+        assert "with a dot" in refused.detail
+    for total in (-5, "-5", -0.5):
+        assert "Order Refunded" in track("Order Completed", {"order_id": "o", "total": total, "currency": "EUR"}).detail
+    assert "such as 1250 for 12.50 EUR" in track("Order Completed", {"order_id": "o", "total_minor": 12.5, "currency": "EUR"}).detail
+    assert track("Product Added", {"product_id": "p", "quantity": 1, "price": 2, "currency": "usd"}).event.currency == "USD"
+    assert "it takes `ces`, `csat`, `enps`, `nps`." in track("Survey Answered", {"survey": "happiness", "score": 1}).detail
     assert track("Survey Answered", {"survey": "nps", "score": 11})[:2] == (Reason.OUT_OF_BOUNDS, "$.score")
 
 

@@ -14,6 +14,9 @@ from collector.envelopes import PATHS, Envelope, open_envelope
 from collector.translation import Accepted, Context, Outcome, translate
 from streams import events as e
 from streams.events import Reason, Rejected
+from streams.intake import Intake
+from streams.sites import Sites
+from tests.streams.records import Rec
 
 RECEIVED = 1_795_343_762_000
 CONTEXT = Context("shop", RECEIVED)
@@ -203,8 +206,10 @@ def test_messages_have_the_bounds_of_events():
 @pytest.mark.parametrize(
     ("fields", "at", "sent_at"),
     [
-        ({}, RECEIVED, None),
-        ({"sentAt": "2026-11-22T10:00:00Z"}, 1_795_341_600_000, 1_795_341_600_000),
+        ({}, None, None),
+        ({"sentAt": "2026-11-22T10:00:00Z"}, None, 1_795_341_600_000),
+        ({"messageId": None}, RECEIVED, None),
+        ({"messageId": None, "sentAt": "2026-11-22T10:00:00Z"}, 1_795_341_600_000, 1_795_341_600_000),
         ({"originalTimestamp": "2026-11-22T10:00:00Z", "sentAt": "2026-11-22T10:00:02Z"}, 1_795_341_600_000, 1_795_341_602_000),
         ({"timestamp": "2026-11-22T12:00:00+02:00"}, 1_795_341_600_000, None),
         ({"timestamp": "2026-11-22T10:00:00"}, 1_795_341_600_000, None),
@@ -214,6 +219,29 @@ def test_messages_have_the_bounds_of_events():
 def test_when_it_happened(fields, at, sent_at):
     event = one("/v1/track", {"type": "track", "event": "Signed In", "userId": "42", "messageId": "m", **fields})
     assert (event.at, event.sent_at, event.received_at) == (at, sent_at, RECEIVED)
+
+
+@pytest.mark.parametrize(
+    ("body", "counted"),
+    [
+        (("/v1/track", {"type": "track", "event": "Signed In", "userId": "42", "messageId": "m"}), 1),
+        (("/v1/track", {"type": "track", "event": "Signed In", "userId": "42", "timestamp": RECEIVED}), 1),
+        (("/v1/track", {"type": "track", "event": "Signed In", "userId": "42"}), 2),
+        (("/capture/", {"event": "Signed In", "distinct_id": "42", "uuid": "m"}), 1),
+        (("/v1/events", {"type": "signed_in", "id": "m", "customer": "42"}), 1),
+        (("/v1/events", {"specversion": "1.0", "type": "io.engagement.signed_in.v1", "source": "/crm", "id": "m", "subject": "c:42"}), 1),
+    ],
+    ids=lambda value: str(value)[:80],
+)
+def test_what_is_sent_twice_counts_once_if_its_id_or_its_time_says_that_it_is_the_same(body, counted):
+    """A worker's verdict on a message and on its repeat a minute later."""
+    state = Intake(0, 1, Sites())
+    for offset, later in enumerate((0, 60_000)):
+        (outcome,) = told(*body, context=CONTEXT._replace(received_at=RECEIVED + later))
+        assert isinstance(outcome, Accepted), outcome
+        state.apply(outcome.topic, [Rec(offset, RECEIVED + later + 5, outcome.value)])
+    (counts,) = state.counts.values()
+    assert (counts["received"], counts["applied"], counts.get("duplicate", 0)) == (2, counted, 2 - counted)
 
 
 def test_a_wrong_clock_is_repaired():
@@ -318,6 +346,15 @@ def test_page_pings_of_a_view_are_stays_on_it():
 
 def test_a_view_knows_its_id():
     assert one("/com.snowplowanalytics.snowplow/tp2", snowplow(e="pv", url="https://shop.example/a", co=WEB_PAGE)).view == "view-1"
+
+
+@pytest.mark.parametrize(("platform", "device"), [("web", "desktop"), ("mob", "mobile"), ("pc", "desktop"), ("tv", "tv"), ("srv", "desktop")])
+def test_the_platform_web_is_no_device(platform, device):
+    """Where the platform says none, the agent does."""
+    view = snowplow(e="pv", url="https://shop.example/a", p=platform, ua="Mozilla/5.0 (X11; Linux x86_64) Firefox/120.0")
+    assert one("/com.snowplowanalytics.snowplow/tp2", view).device == device
+    del view["data"][0]["ua"]
+    assert one("/com.snowplowanalytics.snowplow/tp2", view).device == (None if platform in ("web", "srv") else device)
 
 
 def test_transactions_are_orders():

@@ -80,6 +80,16 @@ def test_the_subject_counts_where_the_data_names_nobody_only():
     assert e.subject_of(judged(binary(spend, type="io.engagement.spend_recorded.v1", subject="paid"), "customers")) == "channel:paid"
 
 
+@pytest.mark.parametrize(
+    "record", [binary(time=None), structured(time=None), structured(value=json.dumps({**ATTRIBUTES, "time": None, "data": {"path": "/a"}}).encode())]
+)
+def test_without_a_time_it_happened_when_its_record_was_received(record):
+    state = Intake(0, 1, Sites())
+    state.apply("website", [record, record._replace(offset=1, timestamp=T0 + 3_600_000)])
+    assert totals(state) == {"applied": 1, "duplicate": 1}
+    assert state.newest == {"website": T0 + 3_600_000}
+
+
 def test_source_and_id_together_are_the_id():
     first, second = judged(binary(source="/a" * 80)), judged(binary(source="/b" * 80))
     assert len(first.id) <= 128
@@ -97,8 +107,11 @@ def test_source_and_id_together_are_the_id():
         (binary(type="com.acme.page_viewed"), Reason.UNKNOWN_TYPE, "$.type"),
         (binary(type="io.engagement.page_veiwed.v1"), Reason.UNKNOWN_TYPE, "$.type"),
         (binary(type="io.engagement.signed_up.v1", value=b"{}"), Reason.WRONG_TOPIC, "$.type"),
-        (binary(time=None), Reason.MISSING_FIELD, "$.at"),
-        (binary(time="2026-03-02"), Reason.BAD_TIME, "$.at"),
+        (binary(time="2026-03-02"), Reason.BAD_TIME, "$.time"),
+        (binary(time="2026-03-02T09:30:00"), Reason.BAD_TIME, "$.time"),
+        (binary(time="1970-01-01T00:00:00Z"), Reason.BAD_TIME, "$.time"),
+        (structured(time=True), Reason.BAD_TIME, "$.time"),
+        (binary(b'{"path":"/a","at":"noon"}'), Reason.BAD_TIME, "$.at"),
         (binary(site=None), Reason.MISSING_FIELD, "$.site"),
         (binary(subject=None), Reason.NO_SUBJECT, "$"),
         (binary(source=b"\xff"), Reason.NOT_UTF8, "$"),
@@ -142,8 +155,8 @@ def test_an_encoding_that_is_not_read_comes_first():
 
 @given(events(site="shop"))
 def test_every_event_of_ours_comes_through_as_it_is(wire):
-    own = {name: value for name, value in wire.items() if name not in ("type", "site", "id", "at")}
-    fields = {**ATTRIBUTES, "type": f"io.engagement.{wire['type']}.v1", "subject": None, "data": {**own, "id": wire["id"], "at": wire["at"]}}
+    data = {name: value for name, value in wire.items() if name not in ("type", "site")}
+    fields = {**ATTRIBUTES, "type": f"io.engagement.{wire['type']}.v1", "subject": None, "time": None, "data": data}
     found = cloudevents.event_in(json.dumps({name: field for name, field in fields.items() if field is not None}).encode())
     assert isinstance(found, bytes)
     assert e.decode(found) == e.decode(json.dumps(wire).encode())

@@ -116,6 +116,19 @@ def test_receipt_is_received_at_else_the_header_else_the_records_timestamp():
         assert totals(state) == {"applied": 1, "flag.clamped": 1}
 
 
+def test_what_says_no_time_happened_when_it_was_received_and_is_the_same_whenever_it_comes():
+    state = intake()
+    untimed = view(T0, id="a") | {"at": None}
+    for offset, (received_at, timestamp) in enumerate(((None, T0), (None, T0 + H), (T0 + 2 * H, T0 + 3 * H))):
+        state.apply("website", [record(offset, {**untimed, "received_at": received_at}, timestamp)])
+        assert state.newest["website"] == (T0, T0 + H, T0 + 2 * H)[offset]
+    assert totals(state) == {"applied": 1, "duplicate": 2}
+    assert verdict(state, {**untimed, "at": T0 + 2 * H}) == {"applied": 1}, "another one, as it says its time"
+    state.apply("website", [record(9, {**untimed, "id": "b"}, -1)])
+    (failed,) = state.failed
+    assert dict(failed.headers)["engage-detail"] == b"The event says no time (`at`), and neither does its record."
+
+
 def test_a_wrong_clock_is_repaired():
     """The client's clock is a day ahead: both its times are."""
     state = intake(view(T0 + D, sent_at=T0 + D + 2 * S, received_at=T0 + 2 * S))

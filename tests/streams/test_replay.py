@@ -123,6 +123,17 @@ def test_the_receipt_is_the_newest_event_time_of_topic_and_partition() -> None:
     assert routed.headers == (("engage-receipt", str(START + 950).encode()),)
 
 
+def test_what_says_no_time_happened_with_what_came_before_it() -> None:
+    first, second = ({"type": "signed_in", "id": name, "site": "shop", "visitor": "v"} for name in "ab")
+    timed = json.dumps(event("signed_in", 9, START, visitor="v")).encode()
+    untimed = [json.dumps(line).encode() for line in (first, second, second)]
+    router = Router(1)
+    assert [(routed.at, routed.receipt) for routed in map(router.route, (untimed[0], timed, untimed[1]))] == [(None, 0), (START, START), (START, START)]
+    assert router.route(untimed[0]).headers == (("engage-receipt", b"%d" % START),)
+    said = {"received": 4, "failed.bad_time": 1, "applied": 2, "duplicate": 1, "unaccounted": 0}
+    assert Replay(partitions=1).feed([untimed[0], timed, *untimed[1:]]).accounting() == said
+
+
 def test_nothing_is_clamped_but_what_its_own_receipt_refutes() -> None:
     far_apart = [json.dumps(event("page_viewed", number, START + number * DAY, visitor="v", path="/")).encode() for number in range(5)]
     assert Replay().feed(far_apart).accounting() == {"received": 5, "applied": 5, "unaccounted": 0}

@@ -43,6 +43,19 @@ def test_named_sites_and_the_default():
         ("sites: {shop: {time_zone: 2}}", ["site shop", "time_zone", "str", "int"]),
         ("sites: {good: {}, shop: {hosts: shop.example}}", ["site shop", "hosts", "array"]),
         ("sites: {shop: {hosts: [1]}}", ["site shop", "hosts"]),
+        ('sites: {shop: {hosts: ["https://shop.example/"]}}', ["site shop: hosts: 'https://shop.example/' is no host", "write 'shop.example'"]),
+        ("default: {local: [town.example/shops]}", ["default: local: 'town.example/shops'", "write 'town.example'"]),
+        ("sites: {shop: {search: ['*.find.example']}}", ["site shop: search: '*.find.example'", "write 'find.example'"]),
+        ("sites: {shop: {social: ['talk.example:443', '']}}", ["site shop: social: 'talk.example:443'", "write 'talk.example'"]),
+        ("sites: {shop: {social: ['']}}", ["site shop: social: ''", "write 'shop.example'"]),
+        ("sites: {shop: {routes: [/cart, product]}}", ["site shop: routes: 'product'", "begins with a slash: '/product'"]),
+        ("sites: {shop: {goals: {demo: {page: demo}}}}", ["site shop: goal 'demo': page: 'demo'", "'/demo'"]),
+        (
+            "sites: {shop: {funnels: {f: {steps: [{event: page_viewed, path: a}, {event: signed_in}]}}}}",
+            ["site shop: funnel 'f': step 1: path: 'a'", "'/a'"],
+        ),
+        ("sites:\n  shop: {}\n  blog: {}\n  shop: {}\n", ["'shop' is given twice, the second time in line 4"]),
+        ("sites: {shop: {hosts: [a.example], hosts: [b.example]}}", ["'hosts' is given twice"]),
         ("sites: {shop: {timezone: UTC}}", ["site shop", "timezone", "time_zone"]),
         ("sites: {good: {calendar: []}, shop: {calendar: [2026-12-25, 2026-02-30]}}", ["site shop", "calendar", "'2026-02-30' is no day", "as 2026-12-25"]),
         ("sites: {shop: {calendar: [2026-12-25 10:00:00]}}", ["site shop", "calendar", "'2026-12-25 10:00:00' is no day"]),
@@ -177,3 +190,8 @@ def test_the_version_of_a_funnel_follows_its_definition_alone():
 )
 def test_templates_of_paths(template, path, fits):
     assert fits_template(template, path) is fits
+
+
+def test_what_sites_have_in_common_may_be_written_once():
+    sites = load_sites("default: &all {time_zone: Europe/Paris, brands: [A]}\nsites:\n  shop: {<<: *all, brands: [B]}\n  blog: *all\n")
+    assert (sites["shop"].time_zone, sites["shop"].brands, sites["blog"].brands) == ("Europe/Paris", ("B",), ("A",))
