@@ -18,6 +18,7 @@ from streams.topics import TOPICS
 
 ROOT = Path(__file__).parent.parent
 PARTITIONS = 4
+PURE = ("streams", "alerts", "simulator", "data")
 
 # The same examples in every run of continuous integration: a red run can be repeated. Elsewhere the search goes on.
 settings.register_profile("ci", derandomize=True, deadline=None)
@@ -27,11 +28,11 @@ if os.environ.get("CI"):
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whatever uses a real Kafka carries the marker, so that `-m 'not kafka'` leaves nothing behind. What waits for brokers and processes
-    runs one after the other, in one of pytest-xdist's workers."""
+    runs one after the other, in one of pytest-xdist's workers; tests of the pure core only compute."""
     for item in items:
         if {"kafka", "secure_kafka", "local_kafka"}.intersection(getattr(item, "fixturenames", ())):
             item.add_marker("kafka")
-        if item.get_closest_marker("kafka") or item.get_closest_marker("slow"):
+        if item.get_closest_marker("kafka") or (item.get_closest_marker("slow") and item.path.relative_to(ROOT / "tests").parts[0] not in PURE):
             item.add_marker(pytest.mark.xdist_group("brokers"))
 
 

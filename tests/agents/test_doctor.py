@@ -50,6 +50,7 @@ async def test_the_embedded_broker_is_all_right_but_keeps_nothing(embedded_topic
     assert found["clock"]["found"] == "not compared: no event carries the broker's time of append"
 
 
+@pytest.mark.slow
 async def test_what_no_worker_has_counted_is_said(embedded_topics: Settings) -> None:
     failures: list[BaseException] = []
     publisher = Publisher(embedded_topics.client_kwargs(), embedded_topics.topic_prefix, on_failure=failures.append)

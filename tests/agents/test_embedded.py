@@ -4,6 +4,7 @@ import asyncio
 import signal
 from typing import Any
 
+import pytest
 from msgspec.structs import replace
 
 from agents.brokers import EmbeddedBroker
@@ -11,6 +12,7 @@ from agents.settings import Settings
 from tests.agents.conftest import PARTITIONS, TOPICS, Cluster
 
 
+@pytest.mark.slow
 async def test_a_worker_counts_and_recovers_without_a_fence(embedded: EmbeddedBroker, fresh: Settings, start_worker: Any) -> None:
     for topic in TOPICS:
         embedded.create(fresh.topic(topic), PARTITIONS)

@@ -392,6 +392,7 @@ def moods() -> Scene:
     return scene
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None)
 @given(st.sets(st.integers(54, 69), max_size=4), st.sets(st.integers(54, 69), max_size=8))
 def test_nor_anything_of_shares(moods: Scene, crashes: set[int], skipped: set[int]) -> None:

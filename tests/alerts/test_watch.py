@@ -162,6 +162,7 @@ def test_nothing_is_kept_of_what_is_long_over():
     assert [key for key in scene.rows if key[:2] in (STANDING_ROW, OUTBOX_ROW) and b"Surge" in key] == []
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None)
 @given(st.sets(st.integers(1, 34), max_size=6), st.booleans())
 def test_a_restart_anywhere_is_no_restart(restarts, flushed):
@@ -179,6 +180,7 @@ def test_a_restart_anywhere_is_no_restart(restarts, flushed):
     assert scene.pending() == calm.pending()
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None)
 @given(st.lists(st.integers(1, 14), min_size=4, max_size=12))
 def test_how_often_it_is_looked_at_changes_nothing(gaps):

@@ -6,6 +6,8 @@ import time
 from contextlib import suppress
 from typing import Any
 
+import pytest
+
 from collector.guard import SWEEP_SECONDS, Deadlines, Guard
 from collector.limits import BODY_SECONDS, HEADER_SECONDS, IDLE_SECONDS, networks
 from tests.collector.served import Served, StartDoor, basic, until
@@ -48,6 +50,7 @@ def cut_after(seconds: float, limit: float) -> bool:
     return limit * 0.95 <= seconds <= limit + SWEEP_SECONDS + 0.5
 
 
+@pytest.mark.slow
 async def test_slow_headers_and_bodies_and_idle_connections_are_cut(start_door: StartDoor):
     served, guard = await started(start_door)
     drops = [b"x" for _ in range(40)]

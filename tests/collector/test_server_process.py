@@ -130,6 +130,7 @@ async def ids_on(settings: Settings) -> list[str]:
 async def test_it_ends_in_order_and_gives_an_account(start: Start, embedded_topics: Settings):
     collector = start(embedded_topics)
     url = await collector.url()
+    await until_ready(url)
     async with aiohttp.ClientSession() as session:
         for number in range(10):
             async with session.post(f"{url}/v1/batch", json={"batch": [page(number), {"type": "track"}]}, headers=collector.headers) as answer:

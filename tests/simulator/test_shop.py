@@ -256,6 +256,7 @@ def test_a_minute_of_storm_shows_in_five_minutes(seed: int) -> None:
     assert negative_share(stormy, LIVE - 5 * MINUTE, LIVE) < 0.3
 
 
+@pytest.mark.slow
 def test_the_measure_of_the_product_says_so_too() -> None:
     def read(site: str, incidents: Sequence[Incident]) -> float:
         shop, partition, offsets = Shop(1, LIVE, rate=30, history=10 * MINUTE, incidents=incidents), Partition(0, 1, load_sites(SITES_YAML)), Counter[str]()
@@ -283,6 +284,7 @@ def test_a_storm_has_one_cause() -> None:
     assert most > 0.7 * len(texts) > 20
 
 
+@pytest.mark.slow
 def test_payments_fail() -> None:
     usual, failing = kinds(run(minutes=10, rate=100)), kinds(run("payment_failure", minutes=10, rate=100))
     assert usual["order_completed"] > 30

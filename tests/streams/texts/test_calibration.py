@@ -15,6 +15,7 @@ def drawn(slope: float, intercept: float, n: int, seed: int = 1) -> list[Label]:
     return [Label(score, chance.random() < 1 / (1 + exp(-(slope * score + intercept)))) for score in scores]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("slope", "intercept"), [(0.98, -0.64), (2.0, -2.5), (0.5, 1.0)])
 def test_the_numbers_behind_labels_are_found(slope: float, intercept: float) -> None:
     curve = fit(drawn(slope, intercept, 20_000))
