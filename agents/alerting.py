@@ -11,22 +11,21 @@ import aiohttp
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-import alerts
 from agents.settings import PREFIX, Settings, SettingsError
+from alerts.detection import unfed
 from alerts.evaluation import Alert
 from alerts.notifiers import Notifier
 from alerts.notifiers.alertmanager import Alertmanager
 from alerts.notifiers.delivery import Delivery
 from alerts.notifiers.log import Log
 from alerts.notifiers.webhook import Webhook
-from alerts.rules import Fault, RulesError, read_rules, reread
+from alerts.rule_files import DEFAULT_RULES, Fault, RulesError, files_of, read_rules, reread
 from alerts.watch import Watch
 from streams.flow import State
 from streams.sites import Sites
 
 log = logging.getLogger(__name__)
 
-DEFAULT_RULES: Final = Path(alerts.__file__).parent / "rules"
 NO_RULES: Final = "none"
 REREAD_SECONDS: Final = 5.0
 
@@ -52,6 +51,7 @@ class Alerting(Collector):
             self.rules = read_rules(self._paths)
         except RulesError as error:
             raise SettingsError(f"{PREFIX}RULES: {error}") from None
+        self._warn()
         self._seen = self._changed_at()
         self.faults: tuple[Fault, ...] = ()
         """Why the rule files as they are now are not in force."""
@@ -100,12 +100,16 @@ class Alerting(Collector):
                 log.error("rules not put in force, the old ones stay: %s", fault)
             if not self.faults:
                 log.info("%d rules in force", len(self.rules.rules))
+                self._warn()
         for watch in self.watches():  # also those that were taken over since
             watch.use(self.rules)
 
+    def _warn(self) -> None:
+        for sentence in unfed(self.rules, self._sites):
+            log.warning("%s", sentence)
+
     def _changed_at(self) -> list[tuple[str, int]]:
-        files = [file for path in self._paths for file in (sorted(path.glob("*.y*ml")) if path.is_dir() else [path])]
-        return [(str(file), file.stat().st_mtime_ns if file.exists() else 0) for file in files]
+        return [(str(file), _changed_at(file)) for path in self._paths for file in files_of(path)]
 
     def describe(self) -> Iterable[Metric]:
         return ()
@@ -152,3 +156,11 @@ class Alerting(Collector):
         yield GaugeMetricFamily(
             "engagement_outbox", "Transitions that not every notifier has accepted yet.", sum(len(watch.outbox()) for watch in self.watches())
         )
+
+
+def _changed_at(file: Path) -> int:
+    """Nanoseconds; 0 where there is no such file, now or any more."""
+    try:
+        return file.stat().st_mtime_ns
+    except OSError:
+        return 0

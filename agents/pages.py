@@ -6,9 +6,8 @@ from typing import Final
 
 from alerts.evaluation import Alert, instant
 from alerts.explain import dimensions_text, in_unit
-from streams.kpis import KPIS
+from streams.kpis import KPI_BY_NAME
 
-KPI_OF: Final = {kpi.name: kpi for kpi in KPIS}
 HEADERS: Final = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
 """Nothing on a page comes from elsewhere, and nothing in it runs: annotations hold words that customers wrote."""
 BACK: Final = '<p><a href="../alerts">What fires</a></p>'
@@ -41,7 +40,7 @@ def _state(alert: Alert) -> str:
 
 def _rows(alert: Alert) -> Iterator[tuple[str, str]]:
     """Name and text, in the order in which someone who was woken up asks. Instants are event times."""
-    kpi = KPI_OF[alert.kpi]
+    kpi = KPI_BY_NAME[alert.kpi]
     yield "site", alert.site
     yield "for", dimensions_text(alert.dimensions)
     yield "state", _state(alert)

@@ -13,22 +13,26 @@ from typing import Any, Final, NamedTuple
 import click
 import msgspec
 
+from agents.charts import chart, column_of, columns
+from agents.reading import Log, open_log
 from agents.replay import GC_THRESHOLDS, Lines, OnProgress
 from agents.settings import Settings
-from agents.tail import Log, judge, open_log, printable
-from alerts.backtest import Backtest, Incident, chart, column_of, columns
+from agents.tail import decode_record, printable
+from alerts.backtest import Backtest, Incident
 from alerts.cases import Case, Fault, find_files, read_tests
 from alerts.conditions import Threshold
 from alerts.evaluation import instant
 from alerts.explain import dimensions_text, in_unit
 from alerts.playback import Arrival
-from alerts.rules import Rule, RuleSet, duration, duration_name, window_name
+from alerts.rules import Rule, RuleSet
 from alerts.testing import Coverage, Failure, coverage, run
 from streams import events as e
+from streams.durations import duration_name, parse_duration
 from streams.intake import RECEIPT_HEADER
 from streams.panes import DAY, MINUTE, SECOND, utc
 from streams.replay import CHUNK, chunked
 from streams.sites import Sites
+from streams.windows import window_name
 
 SHOWN: Final = 10
 """Alerts of a rule that are shown in full."""
@@ -204,8 +208,7 @@ class _Running:
 
     def __init__(self, rules: RuleSet, sites: Sites, partitions: int, wanted: Wanted) -> None:
         gc.set_threshold(*GC_THRESHOLDS)
-        self.backtest = Backtest(rules, sites, partitions)
-        self.backtest.since = wanted.begin or 0
+        self.backtest = Backtest(rules, sites, partitions, wanted.begin or 0)
         self._wanted = wanted
         self._key = None if wanted.site is None else f"{wanted.site}/".encode()
         self._begun = time.perf_counter()
@@ -238,7 +241,7 @@ class _Running:
 
 def arrival_of(record: Any, topic: str) -> Arrival:
     """A record of Kafka as it arrived."""
-    event = judge(record.value, topic, record.headers)
+    event = decode_record(record.value, topic, record.headers)
     if isinstance(event, e.Rejected):
         return Arrival(0, topic, record.partition, record)
     receipt = receipt_of(record) if event.received_at is None else e.millis(event.received_at)
@@ -373,11 +376,11 @@ def moment(text: str, now: int) -> int:
     """An instant in ms: a date or a time (UTC where it has no offset), or as long before now as `-7d` says. ValueError for anything else."""
     try:
         if text.startswith("-"):
-            return now - duration(text[1:])
+            return now - parse_duration(text[1:])
         at = datetime.fromisoformat(text)
     except ValueError:
         raise ValueError(f"{text!r} is no time; write 2026-03-02, 2026-03-02T10:00+01:00, or -7d for a week ago") from None
-    return round((at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp() * SECOND)
+    return e.millis(at if at.tzinfo is not None else at.replace(tzinfo=UTC))
 
 
 def select_rules(rules: RuleSet, names: Sequence[str]) -> RuleSet:

@@ -1,16 +1,17 @@
 """What rules would have said of the past: every alert with how long it stood, and the measure around it."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
-from alerts.evaluation import Alert, millis
+from alerts.evaluation import Alert
 from alerts.playback import Playback
-from alerts.rules import Rule
-from streams.kpis import Window
+from alerts.rules import Rule, RuleSet
+from streams.events import millis
 from streams.panes import DAY, MINUTE
 from streams.rollups import FAMILY_OF, pane_size_of
+from streams.sites import Sites
+from streams.windows import Window
 
 BEFORE, AFTER, MOST_POINTS = 24, 12, 96
 """Points of the measure kept before an alert fires and after it is resolved, and in all: of a long one every second is dropped, and so on."""
@@ -65,10 +66,9 @@ class Incident:
 class Backtest(Playback):
     """A playback that keeps what fires from the instant `since` (ms) on. `incidents` are in order of time."""
 
-    since = 0
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
+    def __init__(self, rules: RuleSet, sites: Sites | None = None, partitions: int = 1, since: int = 0) -> None:
+        super().__init__(rules, sites, partitions)
+        self.since = since
         self.incidents: list[Incident] = []
         self._rules = {rule.name: rule for rule in self.rules.rules}
         self._open: dict[str, Incident] = {}
@@ -121,45 +121,3 @@ def _incident(rule: Rule, alert: Alert) -> Incident:
     step = max(size, length // POINTS_PER_WINDOW // size * size)
     started = millis(alert.started)
     return Incident(rule, alert, window=window, step=step, next=started - BEFORE * step)
-
-
-# --- charts -----------------------------------------------------------------------------------------------------------
-
-WIDTH, HEIGHT = 60, 5
-_BLOCKS: Final = " ▁▂▃▄▅▆▇█"
-
-
-def chart(values: Sequence[float | None], line: float | None, *, from_zero: bool) -> list[tuple[float, str]]:
-    """The values as columns, with a dotted line across at `line`: rows from the top, each with the value at its upper edge."""
-    known = [value for value in values if value is not None] + ([] if line is None else [line])
-    if not known:
-        return []
-    low, high = (min(0.0, *known) if from_zero else min(known)), max(known)
-    if not from_zero:
-        low -= (high - low) / 4  # so that the least is seen
-    scale = HEIGHT * 8 / (high - low if high - low > 1e-9 else 1.0)
-    levels = [None if value is None else max(1, round((value - low) * scale)) for value in values]
-    line_row = None if line is None else max(0, min(HEIGHT - 1, HEIGHT - 1 - int((line - low) * scale / 8 - 1e-9)))
-    rows = []
-    for row in range(HEIGHT):
-        floor = (HEIGHT - 1 - row) * 8
-        empty = "┈" if row == line_row else " "
-        text = "".join(empty if level is None or level <= floor else _BLOCKS[min(8, level - floor)] for level in levels)
-        edge = line if row == line_row and line is not None else low + (floor + 8) / scale
-        rows.append((edge, text))
-    return rows
-
-
-def columns(points: Sequence[tuple[int, float | int | None]], width: int = WIDTH) -> list[tuple[int, float | None]]:
-    """The points in at most so many columns: (when the first of each was taken, their mean)."""
-    per = -(-len(points) // width) or 1
-    found: list[tuple[int, float | None]] = []
-    for begin in range(0, len(points), per):
-        some = [value for _, value in points[begin : begin + per] if value is not None]
-        found.append((points[begin][0], sum(some) / len(some) if some else None))
-    return found
-
-
-def column_of(found: Sequence[tuple[int, float | None]], at: datetime) -> int:
-    """The column in which an instant lies."""
-    return max((number for number, (begin, _) in enumerate(found) if begin <= millis(at)), default=0)

@@ -2,10 +2,12 @@
 
 from alerts.conditions import Against
 from streams.aggregates import is_empty
-from streams.kpis import Kpi, Live, Window
+from streams.events import millis
+from streams.kpis import Kpi
 from streams.panes import DAY, Pane, add_days
 from streams.readings import Reading
 from streams.rollups import FAMILY_OF, KEPT, Rollups, pane_size_of
+from streams.windows import Live, Window
 
 Labels = tuple[str, ...]
 DAYS_BACK = {"day_before": 1, "week_before": 7}
@@ -24,6 +26,21 @@ def earlier(rollups: Rollups, site: str, kpi: Kpi, by: Labels, values: Labels, w
     whole_days = pane_size_of(window, FAMILY_OF[kpi.name]) is Pane.DAY
     then = add_days(end, -days, rollups.sites[site].zone) if whole_days else end - days * DAY
     return read_ending(rollups, site, kpi, by, values, window, then)
+
+
+def reach(window: Window, against: Against) -> int:
+    """How long (ms) before the end of a window the one begins that it is compared with; 0 where there is none, or they overlap."""
+    if isinstance(window, Live) or window in ("week", "month"):
+        return 0
+    length = DAY if window == "day" else int(window)
+    back = length if against == "previous" else DAYS_BACK[against] * DAY
+    return back + length if back >= length else 0
+
+
+def is_kept(kpi: Kpi, window: Window, against: Against) -> bool:
+    """Whether the panes of the window that it is compared with are kept until it is."""
+    back, size = reach(window, against), pane_size_of(window, FAMILY_OF[kpi.name])
+    return back > 0 and back + kpi.matures + size <= KEPT[size]
 
 
 def usual(rollups: Rollups, site: str, kpi: Kpi, by: Labels, values: Labels, window: Window, start: int, since: int) -> float | None:
@@ -46,7 +63,7 @@ def usual(rollups: Rollups, site: str, kpi: Kpi, by: Labels, values: Labels, win
         return None
     if not is_count:
         return reading.value
-    begun, length = round(reading.window.start.timestamp() * 1000), window if isinstance(window, int) else 0
+    begun, length = millis(reading.window.start), window if isinstance(window, int) else 0
     if length >= DAY or not length:
         return reading.value if since <= begun else None
     observed = start - max(since, begun)

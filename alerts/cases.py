@@ -1,7 +1,6 @@
 """Tests of rules as files state them, decoded strictly: what was counted, or what happened, and what must fire then. docs/rule-tests.md is the manual."""
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -13,11 +12,13 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from alerts.notation import SHAPE, Sample, Value, cells, check_sample, parse
-from alerts.rules import TEST_SUFFIX, Rule, RulesError, RuleSet, duration, duration_name, is_test_file, not_a_measure, read_rules
+from alerts.rule_files import TEST_SUFFIX, RulesError, is_test_file, not_a_measure, read_rules, yaml_files
+from alerts.rules import Rule, RuleSet
 from streams import events as e
 from streams import strict_yaml
 from streams.aggregates import Cell
-from streams.kpis import KPIS, Kpi
+from streams.durations import duration_name, parse_duration
+from streams.kpis import KPI_BY_NAME, Kpi
 from streams.panes import DAY, MINUTE, Pane, pane_start
 from streams.replay import INSTANTS
 from streams.rollups import FAMILY_OF
@@ -29,7 +30,6 @@ LONGEST: Final = 400 * DAY
 MOST_EVENTS: Final = 1_000_000
 NOWHERE: Final = frozenset({""})
 """No site has this name."""
-_KPI = {kpi.name: kpi for kpi in KPIS}
 _MINUTES_TEXT = "whole minutes such as 15m, 2h or 14d1h30m"
 
 
@@ -136,7 +136,7 @@ class Feed(NamedTuple):
 
 @lru_cache(maxsize=4_096)
 def _cells(kpi: str, sample: Sample, parts: int) -> tuple[tuple[int, Cell], ...]:
-    return tuple(cells(_KPI[kpi], sample, parts))
+    return tuple(cells(KPI_BY_NAME[kpi], sample, parts))
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ def find_files(paths: Iterable[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            found += sorted(file for file in path.iterdir() if file.suffix in {".yml", ".yaml"} and is_test_file(file))
+            found += filter(is_test_file, yaml_files(path))
         elif is_test_file(path):
             found.append(path)
         else:
@@ -266,7 +266,7 @@ class _File:
         name = wire.name
         known = {rule.name: rule for rule in rules.rules}
         sites = self.sites(wire)
-        start = round((wire.start or datetime.fromisoformat(START)).timestamp() * 1000) if self._check_start(wire) else 0
+        start = e.millis(wire.start or datetime.fromisoformat(START)) if self._check_start(wire) else 0
         feeds = [feed for number, raw in enumerate(wire.series, 1) if (feed := self.feed(wire, f"series {number}", raw, start, sites)) is not None]
         lines = list(self.lines(wire, start))
         heard = {self.site_of(name, *line) for line in lines}
@@ -312,7 +312,7 @@ class _File:
         series = self.convert(wire.name, place, raw, _WireSeries)
         if series is None:
             return None
-        kpi = _KPI.get(series.kpi)
+        kpi = KPI_BY_NAME.get(series.kpi)
         if kpi is None:
             self.fault(wire.name, f"{place}: kpi", not_a_measure(series.kpi))
             return None
@@ -349,12 +349,11 @@ class _File:
     def length(self, test: str, field: str, text: str, sign: str = "") -> int:
         """A length of whole minutes in ms; 0 where it is faulty (then it is said)."""
         try:
-            length = duration(text.removeprefix("+"))
+            length = parse_duration(text.removeprefix("+"))
             if length % MINUTE:
                 raise ValueError(text)
         except ValueError:
-            if text != "0":
-                self.fault(test, field, f"{text!r} is not allowed; write {sign}{_MINUTES_TEXT}")
+            self.fault(test, field, f"{text!r} is not allowed; write {sign}{_MINUTES_TEXT}")
             return 0
         return length
 
@@ -400,12 +399,12 @@ class _File:
         """An instant in ms; None where it is faulty (then it is said)."""
         try:
             if isinstance(at, str) and at.startswith("+"):
-                return start + duration(at[1:])
+                return start + parse_duration(at[1:])
             if isinstance(at, int) and not isinstance(at, bool):
                 return at or start  # YAML reads +0 as a number
             moment = msgspec.convert(at, datetime)
             if moment.tzinfo is not None:
-                return round(moment.timestamp() * 1000)
+                return e.millis(moment)
         except (ValueError, msgspec.ValidationError):
             pass
         self.fault(test, field, f"{at!r} is not allowed; write a time from the start such as +5m or +1h30m10s, or one with its offset")
@@ -414,10 +413,8 @@ class _File:
     def _apart(self, test: str, place: str, every: Any) -> int | None:
         """A length in ms; None where it is faulty (then it is said)."""
         if isinstance(every, str):
-            if found := re.fullmatch(r"(\d{1,6})ms", every):
-                return int(found[1])
             try:
-                return duration(every)
+                return parse_duration(every)
             except ValueError:
                 pass
         self.fault(test, f"{place}: every", f"{every!r} is not allowed; write a duration such as 2s, 500ms or 1m30s")

@@ -56,13 +56,13 @@ class Detect:
 Condition = Threshold | Change | Absent | Detect
 
 
-def judge_value(threshold: Threshold, reading: Reading | None, least: int, *, is_count: bool, observed: bool) -> Verdict:
+def judge_value(threshold: Threshold, reading: Reading, least: int, *, is_count: bool, observed: bool) -> Verdict:
     """A plain threshold on a reading.
 
     A count may be 0 and still say something, once the site has been `observed` for the whole window; every other measure
-    needs n ≥ `least` (design: `insufficient_data` is not used by plain thresholds).
+    needs n ≥ `least`.
     """
-    if reading is None or reading.value is None:
+    if reading.value is None:
         return "insufficient"
     enough = (observed or threshold.side == "above") and reading.n >= least if is_count else reading.n >= max(1, least)
     return threshold.judge(reading.value) if enough else "insufficient"
@@ -73,13 +73,13 @@ def relative_change(value: float, earlier: float) -> float:
     return value / earlier - 1
 
 
-def judge_change(threshold: Threshold, reading: Reading | None, earlier: Reading | None, least: int, *, is_count: bool, observed: bool) -> Verdict:
+def judge_change(threshold: Threshold, reading: Reading, earlier: Reading | None, least: int, *, is_count: bool, observed: bool) -> Verdict:
     """A threshold on the change since an earlier window.
 
     Of a count the larger of the two must reach `least` (a drop is judged by what was there, a rise by what came) and the
     site must have been `observed` through the earlier window; of other measures both n must.
     """
-    if reading is None or earlier is None or reading.value is None or earlier.value is None or earlier.value <= 0:
+    if earlier is None or reading.value is None or earlier.value is None or earlier.value <= 0:
         return "insufficient"
     enough = observed and max(reading.n, earlier.n) >= least if is_count else min(reading.n, earlier.n) >= max(1, least)
     return threshold.judge(relative_change(reading.value, earlier.value)) if enough else "insufficient"

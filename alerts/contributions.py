@@ -9,9 +9,10 @@ import msgspec
 from alerts.conditions import Absent, Change, Condition, Detect
 from alerts.rules import Rule
 from streams.aggregates import Cell, Count, Either, Share, Sum
-from streams.kpis import KPIS, Kpi, Live
+from streams.kpis import KPI_BY_NAME, Kpi
 from streams.panes import DAY, Pane, add_days
-from streams.rollups import FAMILY_OF, Rollups, SiteBook, Span, pane_size_of
+from streams.rollups import FAMILY_OF, Rollups, SiteBook, pane_size_of
+from streams.windows import Live, Span
 
 EVEN = 0.05
 """A difference with less surprise than this is spread evenly over the values of a label, and one with less than so few counts make by chance."""
@@ -20,7 +21,7 @@ LEAST_POWER, ENOUGH_POWER = 0.10, 0.67
 
 FEEDBACK = ("text", "review", "complaint")
 """Facts whose rules are about what people say."""
-COMPLAINTS = next(kpi for kpi in KPIS if kpi.name == "complaints")
+COMPLAINTS = KPI_BY_NAME["complaints"]
 LEAST_COMPLAINTS = 3
 
 

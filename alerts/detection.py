@@ -4,6 +4,7 @@ Every complete pane is fed once, in order of event time, as it is when the site'
 share that come late, within the grace of their pane, are fed with the next pane; a count that was judged is not judged again.
 What is not known is never fed as zero: only events move the clock that decides (a silence of everything stops the detectors, where `absent` goes on),
 and an hour or more in which nothing at all was counted of a site, and no clock moved, is unknown afterwards.
+A series that is not kept any more is one of which nothing was counted: what was learnt of it stays, and counts go on, for 28 days.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,17 +15,21 @@ import msgspec
 from alerts.conditions import Detect, Detector, Verdict
 from alerts.detectors import UNJUDGED, Finding, counts, ratios
 from alerts.evaluation import Measured
-from alerts.rules import RATIO_DETECTORS, Rule
+from alerts.rules import RATIO_DETECTORS, Rule, RuleSet
 from streams.aggregates import Cell, is_empty, wilson
 from streams.panes import DAY, GRACE, HOUR, MINUTE, Pane, pane_end
 from streams.readings import bounds
-from streams.rollups import FAMILY_OF, KEPT, Rollups, Series, SiteBook, Span
+from streams.rollups import FAMILY_OF, KEPT, Rollups, Series, SiteBook
+from streams.sites import Site, Sites
+from streams.windows import Span
 
 COUNT_STEP = 5 * MINUTE
 """Detectors of counts by minutes look every five minutes, as those that were measured did (docs/detection.md)."""
 SILENCE = HOUR
 MAX_DETECTIONS = 200
-"""Label sets of a rule and site that have a detector, at most: the first to come keep theirs."""
+"""Label sets of a rule and site that have a detector, at most: the first to come keep theirs, while something is kept of them."""
+REMEMBERED = 28 * DAY
+"""How long what was learnt of a series outlasts its last fact."""
 
 
 class Detection(msgspec.Struct, kw_only=True, tag_field="of"):
@@ -39,6 +44,8 @@ class Detection(msgspec.Struct, kw_only=True, tag_field="of"):
     end: int = 0
     over: int = 0
     """`since` of the last incident that ended: when it opens once more, nobody is told again."""
+    last: int = 0
+    """End of the last pane of which anything was counted."""
 
 
 class CountDetection(Detection, tag="counts"):
@@ -68,7 +75,7 @@ def begin(rollups: Rollups, rule: Rule, site: str, values: tuple[str, ...], at: 
     """
     assert isinstance(rule.condition, Detect)
     series, kpi = _series(rollups, rule, site, values), rule.kpi.name
-    if series is None:
+    if not is_fed(rule, rollups.sites[site]):
         return None
     earliest, indices = max(since, at - KEPT[series.size]), series.family.indices[kpi]
     first = min((pane for pane, cell in series.panes.items() if pane >= earliest and not is_empty([cell[index] for index in indices])), default=None)
@@ -80,6 +87,28 @@ def begin(rollups: Rollups, rule: Rule, site: str, values: tuple[str, ...], at: 
     if step != DAY:
         first += -first % step if first - first % step < earliest else -(first % step)
     return CountDetection(kpi=kpi, detector=rule.condition.detector, next=first, state=counts.start(step))
+
+
+def is_fed(rule: Rule, site: Site) -> bool:
+    """Whether a detector of shares learns of panes before they are dropped: not where outcomes are known later than that."""
+    is_share = isinstance(rule.condition, Detect) and rule.condition.detector in RATIO_DETECTORS
+    size = FAMILY_OF[rule.kpi.name].fact.panes[0]
+    return not is_share or rule.kpi.maturity(site, (), ()) + size <= KEPT[size]
+
+
+def unfed(rules: RuleSet, sites: Sites) -> Iterator[str]:
+    """A sentence for each rule and site whose detector would never see an outcome (`is_fed`)."""
+    for rule in rules.rules:
+        asked = {f"site {name}": sites[name] for name in sorted(rule.sites or sites.named)}
+        if not rule.sites:
+            asked["sites not named"] = sites.default
+        for name, site in asked.items():
+            if not is_fed(rule, site):
+                waits, kept = rule.kpi.maturity(site, (), ()) // HOUR, KEPT[FAMILY_OF[rule.kpi.name].fact.panes[0]] // HOUR
+                yield (
+                    f"{rule.name}, {name}: nothing is learnt of {rule.kpi.name}, whose outcomes are known after {waits} h while panes are kept for {kept} h;"
+                    " there use a threshold over days (`window: 7d`) instead of `detect`"
+                )
 
 
 def step_of(series: Series) -> int:
@@ -117,8 +146,6 @@ def advance(
     `detection` is changed. `unknown` are spans of which nothing is known.
     """
     series = _series(rollups, rule, site, values)
-    if series is None:
-        return
     settings, condition = rollups.sites[site], rule.condition
     assert isinstance(condition, Detect)
     late = 0, 0
@@ -139,7 +166,7 @@ def advance(
         else:
             _outcomes(detection, rule, series, start, end, late)
             late = 0, 0
-        yield judged, _measured(detection, rule, series)
+        yield judged, _measured(detection, rule, series, end)
 
 
 def _count(detection: CountDetection, rule: Rule, series: Series, start: int, end: int, *, known: bool, holiday: bool) -> None:
@@ -149,6 +176,8 @@ def _count(detection: CountDetection, rule: Rule, series: Series, start: int, en
     number = sum(int(rule.kpi.value.result(_slots(rule, series, pane), ()).value or 0) for pane in panes) if known else None
     direction: counts.Directions = "surge" if condition.detector == "surge" else "drop"
     known_number = None if number is None else max(0, number)
+    if number or not detection.last:
+        detection.last = end
     _note(detection, counts.advance(detection.state, start, known_number, condition.sensitivity, direction, holiday=holiday), end)
 
 
@@ -161,6 +190,8 @@ def _outcomes(detection: RatioDetection, rule: Rule, series: Series, start: int,
     for pane in [pane for pane in detection.fed if pane < end - GRACE[series.size]]:
         del detection.fed[pane]
     hits, n = hits + late[0], n + late[1]
+    if n or not detection.last:
+        detection.last = end
     if 0 <= hits <= n > 0:
         direction: ratios.Direction = "fall" if _falls(rule) else "rise"
         _note(detection, ratios.advance(detection.state, end, hits, n, condition.sensitivity, direction), end)
@@ -191,8 +222,10 @@ def _note(detection: Detection, finding: Finding, end: int) -> None:
     detection.finding, detection.end = finding, end
 
 
-def _measured(detection: Detection, rule: Rule, series: Series) -> Measured:
+def _measured(detection: Detection, rule: Rule, series: Series, at: int) -> Measured:
     finding, verdict = detection.finding, verdict_of(detection)
+    if isinstance(detection, RatioDetection) and at - detection.last > KEPT[series.size]:
+        return Measured("clear", finding=finding)  # of what is not kept any more nothing fires; outcomes to come may open it again
     if finding.rule is None:
         return Measured(verdict, finding=finding)
     if isinstance(detection, CountDetection):
@@ -205,10 +238,10 @@ def _measured(detection: Detection, rule: Rule, series: Series) -> Measured:
 
 
 def verdict_of(detection: Detection) -> Verdict:
-    """An incident is told once: opened again soon after its end, it keeps what fires and starts nothing."""
+    """An incident is told once: opened again soon after its end, it keeps what fires and starts nothing. Nor does a pane that could not be judged."""
     finding = detection.finding
     if finding.state == "firing":
-        return "between" if finding.since == detection.over else "breach"
+        return "between" if finding.rule is None or finding.since == detection.over else "breach"
     return "insufficient" if finding.state == "normal" and finding.rule is None else "clear"
 
 
@@ -231,9 +264,11 @@ def recurrence(detection: Detection) -> float | None:
     return exp(min(20.0, (finding.statistic - peak.place) / peak.scale + counts.EULER))
 
 
-def _series(rollups: Rollups, rule: Rule, site: str, values: tuple[str, ...]) -> Series | None:
+def _series(rollups: Rollups, rule: Rule, site: str, values: tuple[str, ...]) -> Series:
+    """What is kept of a label set; an empty series where nothing is."""
     family = FAMILY_OF[rule.kpi.name]
-    return rollups.books[site].series.get((family.fact.name, int(family.fact.panes[0]), rule.by, values))
+    size = family.fact.panes[0]
+    return rollups.books[site].series.get((family.fact.name, int(size), rule.by, values)) or Series(site, family, size, rule.by, values)
 
 
 def _slots(rule: Rule, series: Series, pane: int) -> Cell:

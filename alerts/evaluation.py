@@ -18,11 +18,13 @@ from alerts.conditions import Absent, Change, Detect, Verdict, judge_change, jud
 from alerts.contributions import dimensions_of, is_about_feedback, reasons_of
 from alerts.detectors import Finding
 from alerts.explain import Explanation, dimensions_text, in_unit, percent, render, threshold_text, why, with_themes
-from alerts.rules import Rule, duration_name, window_name
-from streams.kpis import Live
-from streams.panes import DAY, HOUR, MINUTE, SECOND, utc
+from alerts.rules import Rule
+from streams.durations import duration_name
+from streams.events import millis
+from streams.panes import DAY, HOUR, MINUTE, utc
 from streams.readings import Bounds, Reading, bounds
-from streams.rollups import Rollups, Span, themes_of
+from streams.rollups import Rollups, themes_of
+from streams.windows import Live, Span, window_name
 
 MAX_ALERT_AGE = 15 * MINUTE
 """An alert whose event time lies further behind the clock is recorded and not sent: catching up must not page."""
@@ -312,7 +314,3 @@ def is_of(alert: Alert, rule: Rule, site: str, values: tuple[str, ...]) -> bool:
 
 def instant(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M} UTC"
-
-
-def millis(moment: datetime) -> int:
-    return round(moment.timestamp() * SECOND)

@@ -8,7 +8,8 @@ from msgspec.structs import replace
 from alerts.conditions import Absent, Change, Condition, Detect, Threshold
 from alerts.contributions import Contribution, Dimension, falls_short
 from alerts.detectors import Finding
-from alerts.rules import Rule, duration_name
+from alerts.rules import Rule
+from streams.durations import duration_name
 from streams.kpis import Kpi
 
 AGAINST = {"previous": "the window before", "day_before": "the day before", "week_before": "the week before"}

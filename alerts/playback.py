@@ -16,8 +16,8 @@ from alerts.evaluation import INACTIVE, RUNBOOKS, Alert, Standing
 from alerts.rules import Rule, RuleSet
 from alerts.watch import ALERTS, STEPS, Watch
 from streams.aggregates import Cell
-from streams.flow import Flush
-from streams.kpis import Kpi, Window
+from streams.flow import Flush, Record
+from streams.kpis import Kpi
 from streams.panes import DAY, MINUTE, SECOND, WATERMARK_DELAY, Pane, pane_start
 from streams.partition import Partition
 from streams.readings import Reading
@@ -25,6 +25,7 @@ from streams.replay import Replay
 from streams.rollups import FAMILY_OF, Partial, Rollups, Series, SiteBook, encode_partial, pane_size_of
 from streams.sites import Sites
 from streams.topics import partition_of
+from streams.windows import Window
 
 NEVER_TELL: Final = 1 << 62
 """A wall clock so far ahead that every alert is too old to be sent."""
@@ -46,7 +47,7 @@ class Playback(Replay):
         self.newest = 0
         """Arrival (ms) of the newest event."""
         self.transitions: list[Alert] = []
-        self._pending: dict[tuple[str, int], list[Any]] = {}
+        self._pending: dict[tuple[str, int], list[Record]] = {}
 
     # --- what comes in ------------------------------------------------------------------------------------------------
 
@@ -138,8 +139,7 @@ class Arrival(NamedTuple):
     """0 for what is no event."""
     topic: str
     partition: int
-    record: Any
-    """As `streams.flow.Record`."""
+    record: Record
 
 
 class _Judge(Watch):

@@ -6,18 +6,20 @@ the rules are judged by the watch that judges them in a worker, in virtual time.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Final, NamedTuple
+from typing import Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
 from alerts.cases import Case, Check, Expected
 from alerts.conditions import Detect
-from alerts.evaluation import Alert, instant, millis
+from alerts.evaluation import Alert, instant
 from alerts.explain import dimensions_text, in_unit, threshold_text
 from alerts.playback import Arrival, Playback
 from alerts.rules import Rule
+from streams.events import millis
 from streams.panes import MINUTE, utc
 
+T = TypeVar("T")
 STRIDE: Final = 15 * MINUTE
 """Facts are stated in portions of so much time, where nothing asks for less."""
 NOTHING: Final = "nothing fires"
@@ -62,15 +64,17 @@ def run(test: Case) -> list[Failure]:
     return sorted(failures, key=lambda failure: failure.at)
 
 
-class _Ahead:
+class _Ahead(Generic[T]):
     """An iterator whose next item can be looked at; None at its end."""
 
-    def __init__(self, items: Iterator[Any]) -> None:
+    def __init__(self, items: Iterator[T]) -> None:
         self._items = items
-        self.next: Any = next(items, None)
+        self.next = next(items, None)
 
-    def take(self) -> Any:
+    def take(self) -> T:
+        """The next item; there must be one."""
         item, self.next = self.next, next(self._items, None)
+        assert item is not None
         return item
 
 

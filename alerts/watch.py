@@ -9,7 +9,7 @@ stays open.
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
@@ -31,20 +31,20 @@ from alerts.evaluation import (
     is_of,
     is_over,
     measure,
-    millis,
     resolved,
     step,
     told_more,
     unescalated,
 )
 from alerts.rules import Rule, RuleSet
+from streams.events import millis
 from streams.flow import Flush, Message
-from streams.kpis import Live
 from streams.panes import MINUTE
 from streams.partition import Partition
 from streams.readings import AlertState
-from streams.rollups import FAMILY_OF, SiteBook, Span, pane_size_of
+from streams.rollups import FAMILY_OF, SiteBook, pane_size_of
 from streams.sites import Sites
+from streams.windows import Live, Span
 
 ALERTS = "alerts"
 STANDING_ROW, OUTBOX_ROW, DETECTION_ROW = b"a/", b"o/", b"d/"
@@ -61,6 +61,17 @@ Entry = tuple[str, Transition]
 Key = tuple[str, tuple[str, ...]]
 """Rule and label values."""
 Standings = dict[Key, Standing]
+
+
+class Instant(NamedTuple):
+    """When a site is judged (ms)."""
+
+    at: int
+    """The minute of event time,"""
+    since: int
+    """since when the site is observed,"""
+    wall: int
+    """and the wall time."""
 
 
 class Watch(Partition):
@@ -211,18 +222,18 @@ class Watch(Partition):
             return
         if at == judged and not self._judge_all:
             rules = tuple(rule for rule in rules if FAMILY_OF[rule.kpi.name].fact.name in corrected)
-        label_sets = _label_sets(book)
+        label_sets, now = _label_sets(book), Instant(at, since, wall)
         if at != judged or self._judge_all:
             silences = cache(partial(detection.silences, book, end=detection.reached(book)))
             for rule in rules:
                 if isinstance(rule.condition, Detect):
-                    self._detect(book, rule, _kept(book, rule, label_sets), at, since, wall, silences)
+                    self._detect(book, rule, _kept(book, rule, label_sets), now, silences)
         rules = tuple(rule for rule in rules if not isinstance(rule.condition, Detect))
         for minute in range(min(at, max(judged + MINUTE, at - (STEPS - 1) * MINUTE)), at + MINUTE, MINUTE):
             for rule in rules:
                 kept = _kept(book, rule, label_sets)
                 for values in kept:
-                    self._judge_one(book, rule, values, minute, since, wall, is_last=minute == at)
+                    self._judge_one(book, rule, values, now._replace(at=minute), is_last=minute == at)
                 if not isinstance(rule.condition, Absent):  # what is no longer kept says nothing any more; of `absent` that is the point
                     for name, values in [key for key in standings if key[0] == rule.name and key[1] not in kept]:
                         self._end(book.name, name, values, minute)
@@ -233,31 +244,29 @@ class Watch(Partition):
             if not judged or any(standing.phase != "inactive" for standing in standings.values()) or self.rollups.changed_books or self._rows:
                 self._rows[_site_key(book.name)] = _encode((since, at))
 
-    def _detect(
-        self, book: SiteBook, rule: Rule, kept: list[tuple[str, ...]], at: int, since: int, wall: int, silences: Callable[[int], Sequence[Span]]
-    ) -> None:
+    def _detect(self, book: SiteBook, rule: Rule, kept: list[tuple[str, ...]], now: Instant, silences: Callable[[int], Sequence[Span]]) -> None:
         """Feed a rule's detectors the panes that are complete, and follow what each of them says, pane by pane."""
         detections, until = self._detections[book.name], detection.reached(book)
         of_rule = {values for name, values in detections if name == rule.name}
-        for values in of_rule.difference(kept):
-            self._forget_detection(book.name, (rule.name, values))
-            if (rule.name, values) in self._standings[book.name]:
-                self._end(book.name, rule.name, values, at)
         room = detection.MAX_DETECTIONS - len(of_rule.intersection(kept))
         self._undetected[book.name, rule.name] = max(0, len(kept) - detection.MAX_DETECTIONS)
         for values in kept:
-            found = detections.get((rule.name, values))
-            if found is None or not detection.fits(found, rule):
-                begun = detection.begin(self.rollups, rule, book.name, values, at, since) if found is not None or room > 0 else None
-                if begun is None:
-                    continue
-                room -= found is None
-                found = detections[rule.name, values] = begun
+            if room > 0 and values not in of_rule and (begun := detection.begin(self.rollups, rule, book.name, values, now.at, now.since)) is not None:
+                detections[rule.name, values] = begun
+                room -= 1
+        idle = sorted(of_rule.difference(kept), key=lambda values: (detections[rule.name, values].last, values))
+        for place, values in enumerate(idle):
+            if len(idle) - place > room or until - detections[rule.name, values].last > detection.REMEMBERED:
+                self._forget_detection(book.name, (rule.name, values))
+        for name, values in [key for key in self._standings[book.name] if key[0] == rule.name and key not in detections and key[1] not in kept]:
+            self._end(book.name, name, values, now.at)
+        for values in sorted(values for name, values in detections if name == rule.name):
+            found = detections[rule.name, values]
             is_behind = isinstance(found, detection.CountDetection) and until - found.next >= detection.SILENCE
             unknown = silences(found.next) if is_behind else ()
             before = found.next
             for minute, measured in detection.advance(self.rollups, rule, book.name, values, found, until, unknown):
-                self._settle(book, rule, values, measured, minute, since, wall)
+                self._settle(book, rule, values, measured, now._replace(at=minute))
             if found.next != before:
                 self._rows[_detection_key(book.name, rule.name, values)] = detection.encode(found)
 
@@ -280,22 +289,22 @@ class Watch(Partition):
         if said != book.said:
             book.say(said)
 
-    def _judge_one(self, book: SiteBook, rule: Rule, values: tuple[str, ...], at: int, since: int, wall: int, *, is_last: bool) -> None:
+    def _judge_one(self, book: SiteBook, rule: Rule, values: tuple[str, ...], now: Instant, *, is_last: bool) -> None:
         live = None
         if isinstance(rule.window, Live):
             if not is_last:
                 return
-            live = book.published.get((rule.kpi.name, rule.by, values, f"live{rule.window.minutes}"))
-        self._settle(book, rule, values, measure(self.rollups, rule, book.name, values, at, since, live), at, since, wall)
+            live = book.published.get((rule.kpi.name, rule.by, values, rule.window))
+        self._settle(book, rule, values, measure(self.rollups, rule, book.name, values, now.at, now.since, live), now)
 
-    def _settle(self, book: SiteBook, rule: Rule, values: tuple[str, ...], measured: Measured, at: int, since: int, wall: int) -> None:
+    def _settle(self, book: SiteBook, rule: Rule, values: tuple[str, ...], measured: Measured, now: Instant) -> None:
         """What follows from what a rule saw of a label set at an instant."""
-        standings, key = self._standings[book.name], (rule.name, values)
+        standings, key, at = self._standings[book.name], (rule.name, values), now.at
         old = standings.get(key, INACTIVE)
         new, transition = step(old, rule, measured.verdict, at)
         if new.phase == "firing":
             new = escalate(new, rule, measured, at)
-            new = self._firing(book.name, rule, values, new, measured, at, since, wall, is_transition=transition is not None)
+            new = self._firing(book.name, rule, values, new, measured, now, is_transition=transition is not None)
         elif transition == "resolved" and old.alert is not None:
             final = resolved(self._measured_alert(book.name, rule, values, old, measured), at)
             new = replace(new, alert=final, sent=old.sent, raised=old.raised)
@@ -306,12 +315,10 @@ class Watch(Partition):
         elif new is not old and new != old:
             self._keep(book.name, key, new)
 
-    def _firing(
-        self, site: str, rule: Rule, values: tuple[str, ...], new: Standing, measured: Measured, at: int, since: int, wall: int, *, is_transition: bool
-    ) -> Standing:
+    def _firing(self, site: str, rule: Rule, values: tuple[str, ...], new: Standing, measured: Measured, now: Instant, *, is_transition: bool) -> Standing:
         rises = new.escalated > 0 and new.alert is not None and new.alert.escalated is None
         if (new.alert is None or rises) and measured.window is not None:
-            alert = self._first_alert(site, rule, values, new, measured, millis(measured.window.start), since)
+            alert = self._first_alert(site, rule, values, new, measured, millis(measured.window.start), now.since)
         elif measured.verdict == "insufficient" and not is_transition:
             return new
         else:
@@ -319,7 +326,7 @@ class Watch(Partition):
         self._latest[alert.id] = alert
         # What is still true when a catch-up reaches the present is sent then.
         untold = not new.sent or (new.escalated > 0 and not new.raised)
-        tell = untold and measured.verdict == "breach" and wall - at <= MAX_ALERT_AGE
+        tell = untold and measured.verdict == "breach" and now.wall - now.at <= MAX_ALERT_AGE
         if is_transition or rises or tell:
             self._messages.append(_message(alert))
             new = replace(new, alert=alert, sent=new.sent or tell, raised=new.raised or (tell and new.escalated > 0))
@@ -358,9 +365,9 @@ class Watch(Partition):
             rule, alert = by_name.get(name), standing.alert
             if rule is None or not rule.admits(site, values) or (alert and not is_of(alert, rule, site, values)):
                 self._end(site, name, values, at)
-        for name, values in list(self._detections[site]):
+        for (name, values), found in list(self._detections[site].items()):
             rule = by_name.get(name)
-            if rule is None or not isinstance(rule.condition, Detect) or not rule.admits(site, values):
+            if rule is None or not detection.fits(found, rule) or not rule.admits(site, values):
                 self._forget_detection(site, (name, values))
 
     def _end(self, site: str, name: str, values: tuple[str, ...], at: int) -> None:

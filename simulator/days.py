@@ -4,7 +4,7 @@ from datetime import datetime, tzinfo
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-QUARTER_HOUR: Final = 900_000
+from streams.panes import QUARTER_HOUR
 
 
 class DayShape(NamedTuple):

@@ -8,10 +8,10 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from streams.admission import VERDICTS
 from streams.events import MAX_EVENT_BYTES, TYPES, Reason
 
 APPLIED, DUPLICATE, BOT, LATE, FAILED, NO_CONSENT = "applied", "duplicate", "bot", "late", "failed", "refused.no_consent"
-VERDICTS: Final = (APPLIED, LATE, DUPLICATE, BOT, FAILED, "refused")
 Fields = dict[str, Any]
 
 

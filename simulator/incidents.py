@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
+from streams.durations import YEAR, parse_duration
+
 KINDS: Final = {
     "feedback_storm": "many negative reviews, mentions and tickets about one cause",
     "payment_failure": "the payment step fails",
@@ -13,10 +15,7 @@ KINDS: Final = {
     "bot_wave": "crawlers come in crowds",
 }
 """Every kind, and what it does."""
-_UNITS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhd])")
 _INCIDENT: Final = re.compile(r"(?P<kind>\w+)@(?P<start>[\w.]+)\+(?P<length>[\w.]+)(?:\*(?P<strength>\d+(?:\.\d+)?))?")
-LONGEST: Final = 366 * _UNITS["d"]
 STRONGEST: Final = 100.0
 
 
@@ -29,18 +28,6 @@ class Incident(NamedTuple):
     strength: float = 1.0
 
 
-def parse_duration(text: str) -> int:
-    """Milliseconds of `45s`, `2m`, `26h`, `1h30m`, `0`; raises ValueError with an example."""
-    if text == "0":
-        return 0
-    if not re.fullmatch(rf"(?:{_DURATION.pattern})+", text):
-        raise ValueError(f"{text!r} is no duration; write for example 45s, 2m, 1h30m or 3d.")
-    length = sum(float(number) * _UNITS[unit] for number, unit in _DURATION.findall(text))
-    if length > LONGEST:
-        raise ValueError(f"{text!r} is longer than {LONGEST // _UNITS['d']} days.")
-    return round(length)
-
-
 def parse_incident(text: str) -> Incident:
     """`feedback_storm@45s+60s` (45 s after the start, 60 s long) or `payment_failure@2m+3m*2` (twice as strong); raises ValueError with what is allowed."""
     match = _INCIDENT.fullmatch(text.strip())
@@ -51,7 +38,7 @@ def parse_incident(text: str) -> Incident:
     strength = float(match["strength"] or 1)
     if strength > STRONGEST:
         raise ValueError(f"A strength of {strength:g} is too much; {STRONGEST:g} is the most.")
-    return Incident(match["kind"], parse_duration(match["start"]), parse_duration(match["length"]), strength)
+    return Incident(match["kind"], parse_duration(match["start"], YEAR), parse_duration(match["length"], YEAR), strength)
 
 
 class Calendar:

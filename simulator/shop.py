@@ -17,13 +17,13 @@ from simulator.days import busyness
 from simulator.faults import APPLIED, BOT, DUPLICATE, FAILED, LATE, NO_CONSENT, TOPIC_OF, Faults, Sent, Tally, break_event
 from simulator.incidents import Calendar, Incident
 from simulator.sites import BUSINESSES, SITES_YAML, Arrival, Business, Process
-from simulator.visitors import HOUR, MINUTE, Visitors
+from simulator.visitors import Visitors
 from simulator.voices import Voices
+from streams.panes import DAY, HOUR, MINUTE
 
 __all__ = ["SITES", "SITES_YAML", "Shop", "Tally"]
 
 SITES: Final = tuple(business.site for business in BUSINESSES)
-DAY: Final = 24 * HOUR
 HISTORY: Final = 26 * HOUR
 HISTORY_EVENTS: Final = 45_000
 """About so many events make up the history, however high the rate is."""

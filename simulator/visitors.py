@@ -8,9 +8,8 @@ from typing import Any, Final
 
 from simulator.incidents import Calendar
 from simulator.sites import BOTS, DEVICES, Arrival, Business, Mix, Process, Product, Step
+from streams.panes import HOUR, MINUTE
 
-MINUTE: Final = 60_000
-HOUR: Final = 3_600_000
 REMEMBERED: Final = 30_000
 """People who may come back; beyond that, whoever is new is forgotten."""
 COMES_AGAIN: Final = 0.38

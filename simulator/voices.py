@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from simulator import texts
 from simulator.sites import Business, Mix, Process
-from simulator.visitors import HOUR, MINUTE
+from streams.panes import HOUR, MINUTE
 
 FOREIGN: Final = 0.04
 """Share of texts that are not in English."""

@@ -22,19 +22,7 @@ from streams.journeys.trials import PAYS_WITHIN, Trial
 from streams.panes import DAY, HOUR, MINUTE, Pane
 from streams.sentiment import THRESHOLD
 from streams.sites import LONGEST_FUNNEL, Site
-
-Calendar = Literal["day", "week", "month"]
-
-
-@dataclass(frozen=True)
-class Live:
-    """A window of the minute of the newest event time and those before it (`minutes` in all)."""
-
-    minutes: int
-
-
-Window = int | Calendar | Live
-"""A sliding length in ms (whole days where it is a multiple of a day), the last complete calendar period, or a live gauge."""
+from streams.windows import Live, Window
 
 FINE_WINDOWS: tuple[Window, ...] = (5 * MINUTE, 15 * MINUTE, HOUR, 24 * HOUR)
 DAYS: tuple[Window, ...] = ("day", 7 * DAY, 30 * DAY)
@@ -565,3 +553,4 @@ KPIS = (
         least=RATIO_LEAST,
     ),
 )  # fmt: skip
+KPI_BY_NAME = {kpi.name: kpi for kpi in KPIS}

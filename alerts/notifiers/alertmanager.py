@@ -16,9 +16,10 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from alerts.evaluation import Alert, millis, resolved, unescalated
+from alerts.evaluation import Alert, resolved, unescalated
 from alerts.notifiers import ACCEPTED, UNREACHABLE, Outcome, Random, Sleep, base_url, place_of, post
 from alerts.watch import END_REPEATED
+from streams.events import millis
 
 RESEND_SECONDS = 60.0
 ENDS_AFTER = 4

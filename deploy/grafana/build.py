@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 from agents.metrics import NEVER_SUMMED, groupings_of, has_numerator, label_names, labelled_window, metric_name
 from streams.aggregates import Count, Mean, Ratio, Share, Sum
 from streams.facts import FACTS
-from streams.kpis import KPIS, Kpi
+from streams.kpis import KPI_BY_NAME, KPIS, Kpi
 
 Json = dict[str, Any]
 SOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
@@ -174,8 +174,7 @@ def variable(name: str, label: str, query: str, **more: Any) -> Json:
 
 
 def dashboard() -> Json:
-    by_name = {kpi.name: kpi for kpi in KPIS}
-    panels = list(grid((*HEALTH, *(panel_of(by_name[name], "stat") for name in TILES)), 1, 0, 3, 5))
+    panels = list(grid((*HEALTH, *(panel_of(KPI_BY_NAME[name], "stat") for name in TILES)), 1, 0, 3, 5))
     y = 5
     for title, of_row in rows():
         number = panels[-1]["id"] + 1

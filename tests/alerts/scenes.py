@@ -6,10 +6,12 @@ from typing import Any
 import msgspec
 
 from alerts.evaluation import Alert
-from alerts.rules import RuleSet, load_rules
+from alerts.rule_files import RulesError, compile_rules
+from alerts.rules import RuleSet
 from alerts.watch import ALERTS, Entry, Watch
 from streams.flow import Flush
-from streams.partition import ROLLUPS, STAMP
+from streams.partition import ROLLUPS
+from streams.rows import STAMP
 from tests.streams.records import T0, M, Rec, event, record, store, topic_of, view
 
 BAD, GOOD = "Terrible, awful, broken and slow. I hate it.", "Great, wonderful, I love it."
@@ -39,6 +41,14 @@ groups:
         labels: {severity: page}
         annotations: {summary: "{site}: nothing since {start}, usual {usual}"}
 """
+
+
+def load_rules(text: str, name: str = "rules") -> RuleSet:
+    """The rules of one file as a text; raises RulesError with every fault found."""
+    rules, faults = compile_rules([(name, text)])
+    if faults:
+        raise RulesError(faults)
+    return RuleSet(tuple(rules))
 
 
 def review(at: int, text: str = GOOD, **fields: Any) -> dict[str, Any]:

@@ -13,14 +13,15 @@ from alerts import detection
 from alerts.conditions import Detector
 from alerts.detectors import counts
 from alerts.evaluation import alert_id
-from alerts.rules import RulesError, is_detectable, load_rules
+from alerts.rule_files import RulesError
+from alerts.rules import is_detectable
 from alerts.watch import DETECTION_ROW, OUTBOX_ROW, STANDING_ROW
 from streams.kpis import KPIS
 from streams.panes import utc
 from streams.partition import ROLLUPS
 from streams.readings import PublishedReading
 from streams.rollups import Partial, encode_partial
-from tests.alerts.scenes import Scene, minute_of, reviews, views
+from tests.alerts.scenes import Scene, load_rules, minute_of, reviews, views
 from tests.streams.records import T0, D, H, M, Rec
 
 PANE = 5 * M

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from alerts.conditions import Threshold, judge_change, judge_value
 from alerts.evaluation import INACTIVE, MAX_FLIPS, Standing, alert_id, is_over, step
-from alerts.rules import load_rules
 from streams.readings import Reading, bounds
+from tests.alerts.scenes import load_rules
 from tests.streams.records import T0, H, M
 
 VERDICTS = {"b": "breach", "-": "between", "c": "clear", "?": "insufficient"}
@@ -120,7 +120,7 @@ def test_what_is_over_may_be_forgotten(script, hold, keep, cooldown):
 
 def reading(value: float | None, n: int) -> Reading:
     state = "ok" if n else "no_data"
-    return Reading("x", "shop", {}, bounds(T0, T0 + H), value, n, None, None, state)
+    return Reading("x", "shop", {}, bounds(T0, T0 + H), value, n, None, None, state, length=H)
 
 
 SHARE = Threshold("above", 0.5, 0.3)

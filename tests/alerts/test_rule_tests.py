@@ -12,20 +12,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agents.charts import HEIGHT, chart, columns
 from agents.replay import Lines
 from agents.rules import Wanted, encoded, replay_files, replayed_lines
-from alerts.backtest import HEIGHT, Backtest, chart, columns
+from alerts.backtest import Backtest
 from alerts.cases import find_files, read_tests
 from alerts.evaluation import instant
 from alerts.notation import MOST, Sample, cells, check_sample, kind_of, parse
 from alerts.playback import Playback
-from alerts.rules import DEFAULT_RULES, RuleSet, check, load_rules, read_rules
+from alerts.rule_files import DEFAULT_RULES, RulesError, read_rules
+from alerts.rules import RuleSet
 from alerts.testing import Failure, coverage, is_same, run
 from streams.aggregates import Portion, Sum
-from streams.kpis import KPIS, Kpi, Live
+from streams.kpis import KPIS, Kpi
 from streams.rollups import FAMILY_OF
 from streams.sites import Sites
-from tests.alerts.scenes import QUIET, SURGE, Scene, reviews, views
+from streams.windows import Live
+from tests.alerts.scenes import QUIET, SURGE, Scene, load_rules, reviews, views
 from tests.streams.records import T0, D, M
 
 # --- notation ---------------------------------------------------------------------------------------------------------
@@ -584,8 +587,10 @@ def test_the_example_of_the_manual_passes(tmp_path: Path) -> None:
 
 def test_files_of_tests_are_no_rules() -> None:
     assert len(find_files([DEFAULT_RULES])) == 2
-    assert check([DEFAULT_RULES, *find_files([DEFAULT_RULES])]) == []
-    [fault] = check(find_files([DEFAULT_RULES]))
+    assert read_rules([DEFAULT_RULES, *find_files([DEFAULT_RULES])]) == read_rules([DEFAULT_RULES])
+    with pytest.raises(RulesError) as error:
+        read_rules(find_files([DEFAULT_RULES]))
+    [fault] = error.value.faults
     assert "holds tests, not rules" in fault.problem
     assert find_files([DEFAULT_RULES / "default.yml"]) == [DEFAULT_RULES / "default_test.yml"]
 

@@ -3,7 +3,7 @@
 import pytest
 
 from alerts.cases import Case, find_files, read_tests
-from alerts.rules import DEFAULT_RULES
+from alerts.rule_files import DEFAULT_RULES
 from alerts.testing import run
 
 TESTS, FAULTS = read_tests(find_files([DEFAULT_RULES]))

@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 
 from alerts.conditions import Absent, Change, Detect, Threshold
 from alerts.evaluation import Measured, Standing, firing_alert
-from alerts.rules import _TYPES, DEFAULT_RULES, TEMPLATE_FIELDS, RulesError, RuleSet, check, duration, duration_name, load_rules, read_rules, reread
+from alerts.rule_files import _TYPES, DEFAULT_RULES, TEMPLATE_FIELDS, RulesError, read_rules, reread
+from alerts.rules import RuleSet
 from streams.kpis import KPIS
-from streams.panes import DAY, HOUR, MINUTE
+from streams.panes import HOUR, MINUTE
 from streams.readings import bounds
+from tests.alerts.scenes import load_rules
 from tests.streams.records import T0
 
 ROOT = Path(__file__).parents[2]
@@ -244,17 +246,19 @@ def test_all_faults_of_all_rules_are_found_at_once():
 def test_names_are_unique_over_all_files(tmp_path):
     for name in ("a.yml", "b.yaml"):
         (tmp_path / name).write_text(rule())
-    assert [str(fault) for fault in check([tmp_path])] == [
-        f"{tmp_path}/b.yaml: rule Surge: alert: this name is taken already in {tmp_path}/a.yml; names of alerts are unique"
-    ]
-    assert check([tmp_path / "a.yml"]) == []
+    with pytest.raises(RulesError) as error:
+        read_rules([tmp_path])
+    assert str(error.value) == f"{tmp_path}/b.yaml: rule Surge: alert: this name is taken already in {tmp_path}/a.yml; names of alerts are unique"
+    assert [one.name for one in read_rules([tmp_path / "a.yml"]).rules] == ["Surge"]
 
 
 def test_files_that_cannot_be_read(tmp_path):
     (tmp_path / "latin.yml").write_bytes(b"groups: \xff")
     missing, empty = tmp_path / "missing.yml", tmp_path / "empty"
     empty.mkdir()
-    said = "\n".join(map(str, check([missing, empty, tmp_path / "latin.yml"])))
+    with pytest.raises(RulesError) as error:
+        read_rules([missing, empty, tmp_path / "latin.yml"])
+    said = str(error.value)
     assert re.search(r"missing.yml: cannot be read: .*No such file", said)
     assert "empty: the directory holds no *.yml" in said
     assert "latin.yml: cannot be read: 'utf-8'" in said
@@ -270,18 +274,6 @@ def test_a_bad_file_leaves_the_old_rules_in_force(tmp_path):
     same, found = reread([file], rules)
     assert same is rules
     assert [fault.field for fault in found] == ["kpi"]
-
-
-@pytest.mark.parametrize(("text", "length"), [("0s", 0), ("90s", 90_000), ("10m", 10 * MINUTE), ("1h30m", 90 * MINUTE), ("2d", 2 * DAY)])
-def test_durations(text, length):
-    assert duration(text) == length
-    assert duration(duration_name(length)) == length
-
-
-@pytest.mark.parametrize("text", ["", "5", "m", "1m1h", "-1m", "1.5h", "5 m", "1w"])
-def test_no_durations(text):
-    with pytest.raises(ValueError):  # noqa: PT011 (the text is the value)
-        duration(text)
 
 
 # --- the rules that come with the product ---------------------------------------------------------------------------

@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alerts.evaluation import MAX_ALERT_AGE, Alert
-from alerts.rules import load_rules
 from alerts.watch import OUTBOX_ROW, STANDING_ROW, Watch
 from streams.panes import utc
-from streams.partition import ROLLUPS, STAMP
+from streams.partition import ROLLUPS
 from streams.replay import Replay
 from streams.rollups import Partial, encode_partial
+from streams.rows import STAMP
 from streams.topics import partition_of
-from tests.alerts.scenes import QUIET, SURGE, Scene, minute_of, review, reviews, views
+from tests.alerts.scenes import QUIET, SURGE, Scene, load_rules, minute_of, review, reviews, views
 from tests.streams.records import T0, D, H, M, Rec, event, store
 
 
@@ -267,6 +267,16 @@ def test_silence_fires_on_the_clock_of_the_site_and_ends_with_the_first_fact():
     assert len(scene.watch.alerts()) == 1, "after a restart it is known, and the clock that fell back judges nothing"
     busy(scene, range(50, 52))
     assert scene.steps()[1:] == [("Quiet", "resolved", "", 51)]
+
+
+def test_a_topic_that_waits_to_be_read_is_not_silent():
+    scene = busy(Scene(QUIET), range(60)).restart()
+    scene.watch.unread = ("website",)  # its backlog of three hours waits behind that of another topic
+    for second in range(40):
+        at = T0 + H + second * 4 * M
+        scene.feed(event("message_sent", at, customer="c1", message=f"m{second}", site="shop")).tick(1)
+    assert scene.steps() == []
+    assert scene.watch.watermark() < T0 + H
 
 
 def test_silence_of_a_small_or_new_site_says_nothing():
