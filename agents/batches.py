@@ -6,10 +6,10 @@ batches, parsed by aiokafka's C code and passed on as they are ("light" records:
 Where reading goes on is decided by the stamp in the state (`Positions`), never by the group's committed offsets: those are
 written for display only, and name what is durable.
 
-Private names of aiokafka 0.14 used here (and nowhere else but in `agents/publishing.py`):
+Private names of aiokafka 0.14 used here (`agents/publishing.py` and `collector/delivery.py` have theirs):
 `AIOKafkaConsumer._fetcher / _fetch_max_wait_ms`, `Fetcher._records / _subscriptions / _wait_consume_future / _create_fetch_waiter / _notify /
-_closed`, `FetchResult._partition_records / _update_position / check_assignment`, `PartitionRecords._records / _tp /
-_check_crcs / next_fetch_offset`, `SubscriptionState.reassignment_in_progress`.
+_closed`, `FetchResult._partition_records / _topic_partition / _assignment / _update_position / check_assignment`,
+`PartitionRecords._records / _tp / _check_crcs / next_fetch_offset`, `SubscriptionState.reassignment_in_progress`.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from aiokafka.errors import ConsumerStoppedError, CorruptRecordException, KafkaE
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
-from streams.flow import Record
+from streams.flow import Record, Unreadable
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +88,10 @@ def take_batch(found: Any, limit: int) -> Batch | None:
         if parsed._check_crcs and not kafka_batch.validate_crc():
             raise CorruptRecordException(f"Invalid CRC - {parsed._tp}")
         if not kafka_batch.is_control_batch:
-            fresh = list(kafka_batch)
+            try:
+                fresh = list(kafka_batch)
+            except UnicodeDecodeError:
+                fresh = _unreadable(kafka_batch)
             if fresh and fresh[0].offset < parsed.next_fetch_offset:
                 fresh = [record for record in fresh if record.offset >= parsed.next_fetch_offset]
             records += fresh
@@ -99,6 +102,12 @@ def take_batch(found: Any, limit: int) -> Batch | None:
         found._partition_records = None
     reached: int = parsed.next_fetch_offset
     return Batch(records, start, reached, max(state.highwater or 0, reached)) if reached > start else None
+
+
+def _unreadable(kafka_batch: Any) -> list[Record]:
+    """The records of a batch in which the name of a header is no UTF-8: aiokafka gives nothing of it. Each will be counted as failed; what it says stays in
+    the log."""
+    return [Unreadable(offset, kafka_batch.max_timestamp) for offset in range(kafka_batch.base_offset, kafka_batch.next_offset)]
 
 
 def take_batches(fetcher: Fetcher, wanted: Collection[TopicPartition], limit: int, first: str | None = None) -> dict[TopicPartition, Batch]:

@@ -6,22 +6,21 @@ next owner goes on right behind the stamp. `agents/publishing.py` has the fence 
 """
 
 import asyncio
-import gc
 import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from enum import IntEnum
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
-from agents.batches import Batch, poll, sliced
+from agents.batches import Batch, sliced
+from agents.exits import Exit
 from agents.publishing import MAX_FLUSH_BYTES, Connection, FencedError, FencedWriter, FlushFailedError, Publisher, Row
-from streams.flow import Message, Record, State
+from agents.state_log import LogOffsets, loading_many_objects, read_rows
+from streams.flow import Record, State
 
 log = logging.getLogger(__name__)
 
@@ -30,26 +29,15 @@ RESERVED = b"\x00"
 OWNER_KEY = RESERVED + b"owner"
 PARTITIONS_KEY = RESERVED + b"partitions"
 
-READ_RECORDS = 5_000
-"""Rows per poll while reading the state: bounds how long the event loop is held."""
 SLICE_RECORDS, SLICE_BYTES = 1_000, 2 << 20
 """Records applied between two looks at the size of the next flush, and bytes of their values: what is told of themes becomes rows as large."""
 MAX_CHANGED_ROWS = 40_000
 MAX_CHANGED_BYTES = MAX_FLUSH_BYTES // 2
-MAX_UNFLUSHED_RECORDS = 50_000
 BACKLOG_RECORDS = 20_000
 """Further behind than this, flushes wait up to `BACKLOG_FLUSH_SECONDS`, so that rows changed many times are written once."""
 BACKLOG_FLUSH_SECONDS = 3.0
 HAND_OVER_SECONDS = 5.0
 """How long a partition that is being revoked may take to flush; then it is dropped, and its next owner replays the log."""
-
-
-class Exit(IntEnum):
-    """Exit codes of the worker beside 0 (sysexits)."""
-
-    DEFECT = 70
-    TEMPORARY = 75
-    CONFIGURATION = 78
 
 
 class Die(Protocol):
@@ -64,21 +52,6 @@ class RefusedError(Exception):
 
 class SupersededError(Exception):
     """Another rebalance came while partitions were being taken."""
-
-
-@runtime_checkable
-class Counted(Protocol):
-    """A state that says how many rows the next flush would write (recommended: it bounds the flush)."""
-
-    @property
-    def changed(self) -> int: ...
-
-
-@runtime_checkable
-class Ticking(Protocol):
-    """A state that publishes by time (readings when nothing arrives); ticks never change rows of counts."""
-
-    def tick(self, now: float) -> list[Message]: ...
 
 
 @dataclass(slots=True, eq=False)
@@ -96,7 +69,6 @@ class Owned:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     """One flush in flight: snapshots must be written in the order in which they were taken."""
     flushed_at: float = 0.0
-    unflushed: int = 0
     bytes_per_row: float = 256.0
     flushes: int = 0
 
@@ -105,10 +77,8 @@ class Owned:
 
     def is_full(self, share: float = 1.0) -> bool:
         """Whether the next flush reaches `share` of what one flush may hold."""
-        if isinstance(self.state, Counted):
-            changed = self.state.changed
-            return changed > share * MAX_CHANGED_ROWS or changed * self.bytes_per_row > share * MAX_CHANGED_BYTES
-        return self.unflushed > share * MAX_UNFLUSHED_RECORDS
+        changed = self.state.changed
+        return changed > share * MAX_CHANGED_ROWS or changed * self.bytes_per_row > share * MAX_CHANGED_BYTES
 
 
 @dataclass(slots=True)
@@ -129,76 +99,6 @@ class Counters:
     recovered_rows: int = 0
     recovery_seconds: float = 0.0
     lost: dict[tuple[str, int], int] = field(default_factory=lambda: defaultdict(int))
-
-
-@contextmanager
-def loading_many_objects() -> Iterator[None]:
-    """No garbage collection while millions of small objects are made (half the cost); afterwards they are left alone."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-        gc.freeze()
-
-
-class LogOffsets:
-    """Where logs begin and end, asked on a connection of its own."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._consumer = AIOKafkaConsumer(**connection, enable_auto_commit=False, request_timeout_ms=10_000)
-
-    async def start(self) -> None:
-        await self._consumer.start()
-
-    async def stop(self) -> None:
-        await self._consumer.stop()
-
-    async def beginnings(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-        return dict(await self._consumer.beginning_offsets(partitions)) if partitions else {}
-
-    async def ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-        return dict(await self._consumer.end_offsets(partitions)) if partitions else {}
-
-
-async def read_rows(
-    connection: Connection, topic: str, partitions: Collection[int], *, on_progress: Callable[[int], None] = lambda _: None
-) -> dict[int, dict[bytes, bytes]]:
-    """The latest value of every key of the partitions, read up to the end that each log has now. Values stay bytes."""
-    rows: dict[int, dict[bytes, bytes]] = {partition: {} for partition in partitions}
-    consumer = AIOKafkaConsumer(
-        **connection,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        max_partition_fetch_bytes=MAX_FLUSH_BYTES,
-        fetch_max_bytes=8 * MAX_FLUSH_BYTES,
-        fetch_max_wait_ms=100,
-    )
-    await consumer.start()
-    try:
-        wanted = [TopicPartition(topic, partition) for partition in partitions]
-        consumer.assign(wanted)
-        beginnings, ends = await consumer.beginning_offsets(wanted), await consumer.end_offsets(wanted)
-        for tp in wanted:
-            consumer.seek(tp, beginnings[tp])
-        unread = {tp for tp in wanted if beginnings[tp] < ends[tp]}
-        while unread:
-            for tp, batch in (await poll(consumer, unread, timeout=0.5, limit=READ_RECORDS)).items():
-                table = rows[tp.partition]
-                for record in batch.records:
-                    value = record.value
-                    if value is None:
-                        table.pop(record.key, None)  # type: ignore[arg-type]
-                    else:
-                        table[record.key] = value  # type: ignore[index]
-                on_progress(len(batch.records))
-                if batch.next >= ends[tp]:
-                    unread.discard(tp)
-                    consumer.pause(tp)
-            await asyncio.sleep(0)
-    finally:
-        await consumer.stop()
-    return rows
 
 
 def _slices(records: Sequence[Record]) -> Iterator[Sequence[Record]]:
@@ -228,14 +128,13 @@ class Partitions:
         topics: Mapping[str, str],
         owner: str,
         die: Die,
-        flush_seconds: float = 0.25,
-        renew_seconds: float = 6 * 3600.0,
-        tick_seconds: float = 1.0,
+        flush_seconds: float,
+        renew_seconds: float,
+        tick_seconds: float,
         observe_flush: Callable[[float], None] = lambda _: None,
     ) -> None:
         self.owned: dict[int, Owned] = {}
         self.counters = Counters()
-        self.recovering = False
         self.recovered = False
         """Whether the assignment of the last rebalance has been taken over completely."""
         self.progress_at = time.monotonic()
@@ -313,7 +212,6 @@ class Partitions:
                 raise
             if applied:
                 self.counters.applied[short] += applied
-                owned.unflushed += applied
                 self.progress_at = time.monotonic()
             owned.positions[short] = max(owned.positions[short], records[-1].offset + 1)
             if owned.is_full(0.5):
@@ -368,7 +266,6 @@ class Partitions:
             if drained is None:
                 return
             offsets = dict(owned.state.offsets)  # in the same step as the rows: nothing is awaited in between
-            owned.unflushed = 0
             if drained.before:
                 await self._publisher.send_and_wait(drained.before)
             size = await self._writer.write(owned.partition, drained.rows)
@@ -437,7 +334,9 @@ class Partitions:
             await asyncio.sleep(self._tick_seconds)
             try:
                 now = time.monotonic()
-                await self._publisher.send([message for owned in self.held if isinstance(owned.state, Ticking) for message in owned.state.tick(now)])
+                for owned in self.held:
+                    owned.state.unread = [topic for topic in self._topics if owned.lag(topic)]
+                await self._publisher.send([message for owned in self.held for message in owned.state.tick(now)])
             except FlushFailedError as error:
                 self._flush_failed(error)
             except Exception as error:
@@ -482,7 +381,7 @@ class Partitions:
 
     async def take(self, wanted: Collection[int], is_current: Callable[[], bool] = lambda: True) -> None:
         """Own exactly `wanted`: prove what is still ours, take over the rest. Fence first, read second."""
-        self.recovering, self.recovered, self.progress_at = True, False, time.monotonic()
+        self.recovered, self.progress_at = False, time.monotonic()
         try:
             for partition in set(self.owned) - set(wanted):
                 self.drop(partition)
@@ -505,7 +404,7 @@ class Partitions:
             self._die(Exit.CONFIGURATION, str(error))
             raise
         finally:
-            self.recovering, self.progress_at = False, time.monotonic()
+            self.progress_at = time.monotonic()
 
     async def _is_still_owned(self, owned: Owned) -> bool:
         if not self._writer.fence:

@@ -8,12 +8,15 @@ from crawleruseragents import is_crawler
 
 from streams.events import Event
 from streams.panes import GRACE, MINUTE, Pane
+from streams.rows import ID_ROW
 from streams.sites import Site
 from streams.subjects import Subject
 
 Counts = dict[str, dict[str, int]]
 """Per topic: `received`, `applied`, `late`, `duplicate`, `bot`, `failed.<reason>`, `refused.<reason>`, `flag.<name>`."""
 
+VERDICTS = ("applied", "late", "duplicate", "bot", "failed", "refused")
+"""What becomes of an event: exactly one of these."""
 FLAGS = ("clamped", "partly_late", "truncated", "misrouted", "unjoined", "expired_correction", "repeated_order", "refund_cut", "currency_mismatch")
 REFUSALS = ("erased", "no_consent")
 
@@ -25,7 +28,7 @@ def add(counts: dict[str, int], name: str, number: int = 1) -> None:
 
 def unaccounted(counts: dict[str, int]) -> int:
     """received − (applied + late + duplicate + bot + failed + refused): anything but 0 is a defect."""
-    verdicts = sum(number for name, number in counts.items() if name.partition(".")[0] in {"applied", "late", "duplicate", "bot", "failed", "refused"})
+    verdicts = sum(number for name, number in counts.items() if name.partition(".")[0] in VERDICTS)
     return counts.get("received", 0) - verdicts
 
 
@@ -59,7 +62,6 @@ IDS_HELD = 500_000
 GENERATIONS = 8
 """Least number of generations that the ids held are spread over."""
 GENERATION_SPAN = 10 * MINUTE
-ID_ROW = b"i"
 
 
 class _Generation:
@@ -107,7 +109,7 @@ class SeenIds:
     def drain(self, seq: int, watermarks: dict[str, int]) -> Iterator[tuple[bytes, bytes | None]]:
         """State rows for the ids added since the last call, and tombstones of what was merged or has expired."""
         if self.fresh:
-            key = ID_ROW + b"/%d" % seq
+            key = ID_ROW + b"%d" % seq
             ids = array("Q", self.fresh)
             yield key, _encode_ids(_IdRow(ids.tobytes(), self.newest))
             self._remember(key, ids, self.newest)
@@ -160,7 +162,7 @@ class SeenIds:
 
     def load(self, rows: Iterable[tuple[bytes, bytes]]) -> None:
         """Take over the id rows of the state topic."""
-        for key, value in sorted(rows, key=lambda row: int(row[0][2:])):
+        for key, value in sorted(rows, key=lambda row: int(row[0][len(ID_ROW) :])):
             row = _decode_ids(value)
             ids = array("Q", row.ids)
             self.ids.update(ids)

@@ -10,7 +10,8 @@ from typing import Any, Final
 from msgspec import Struct
 
 from streams.cloudevents import PREFIX
-from streams.events import EXAMPLES, NAMES, Reason
+from streams.events import NAMES, Reason
+from streams.examples import EXAMPLES
 from streams.readings import PublishedReading
 from streams.schema import components
 from streams.topics import TOPICS, Topic

@@ -19,7 +19,7 @@ from typing import Final
 import msgspec
 from xxhash import xxh3_128_hexdigest
 
-from streams.events import EARLIEST, LATEST, MAX_EVENT_BYTES, TYPES, Instant, Reason, Rejected, explain, millis
+from streams.events import EARLIEST, LATEST, MAX_EVENT_BYTES, MAX_ID, TYPES, Instant, Reason, Rejected, explain, millis
 
 STRUCTURED: Final = "application/cloudevents+json"
 BATCH: Final = "application/cloudevents-batch+json"
@@ -28,7 +28,6 @@ PREFIX: Final = "ce_"
 _TYPE = re.compile(r"io\.engagement\.([a-z][a-z_.]*)\.v1")
 _JSON = re.compile(r"(application/([\w.-]+\+)?|text/)json\s*(;.*)?", re.I | re.S)
 _WHO: Final = frozenset({"customer", "visitor", "author", "member", "partner"})
-_ID_LIMIT = 128
 
 _decode_parts = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _encode = msgspec.json.encode
@@ -124,7 +123,7 @@ def _data(parts: Mapping[str, msgspec.Raw]) -> dict[str, msgspec.Raw] | None:
 
 
 def _joined(name: str, texts: Mapping[str, object], data: Mapping[str, msgspec.Raw]) -> bytes:
-    event: dict[str, object] = {"type": name, "id": _identity(f"{texts['source']}#{texts['id']}")}
+    event: dict[str, object] = {"type": name, "id": identity(f"{texts['source']}#{texts['id']}")}
     for field, attribute in (("at", "time"), ("site", "site")):
         if attribute in texts:
             event[field] = texts[attribute]
@@ -135,6 +134,6 @@ def _joined(name: str, texts: Mapping[str, object], data: Mapping[str, msgspec.R
     return _encode(event | {field: value for field, value in data.items() if field != "type"})
 
 
-def _identity(text: str) -> str:
-    """Source and id as one id; what is too long to keep is replaced by its hash."""
-    return text if len(text) <= _ID_LIMIT else f"xxh3:{xxh3_128_hexdigest(text.encode('utf-8', 'replace'))}"
+def identity(text: str) -> str:
+    """A text as an id: what is too long to keep is replaced by its hash, so that it still tells apart."""
+    return text if len(text) <= MAX_ID else f"xxh3:{xxh3_128_hexdigest(text.encode('utf-8', 'replace'))}"

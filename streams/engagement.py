@@ -9,11 +9,13 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 import msgspec
+from xxhash import xxh3_64_hexdigest
 
 from streams.aggregates import MANTISSA_BITS, Cell, Slot
 from streams.facts import FACTS, Fact
 from streams.kpis import KPIS, Kpi
-from streams.panes import GRACE, Pane, day_start
+from streams.panes import GRACE, Pane, day_start, reached_by_all
+from streams.rows import PANE_ROW
 from streams.sites import Sites
 
 Labels = tuple[str, ...]
@@ -133,7 +135,7 @@ class Series:
         """The day series that takes over what this one gains."""
         self.rows: dict[int, Row] = {}
         self.fresh: dict[int, Cell] = {}
-        self.head, self.tail = encode_key(ROW, (*table.name, site), labels)
+        self.head, self.tail = encode_key(PANE_ROW, (*table.name, site), labels)
 
     def open(self, pane: int) -> Cell:
         """The difference of a pane that has none yet."""
@@ -189,6 +191,8 @@ class Table:
 
 
 PLACES_KEPT = 50_000
+PUBLISHED_AGAIN = 10_000
+"""Rows per flush, at most: a flush is bounded."""
 
 
 class Places(dict[tuple[str, ...], tuple[Series, ...]]):
@@ -253,7 +257,8 @@ class PaneRows:
         """Where facts are stated: in the finest panes of their type; their days follow at the flush."""
         self.days: dict[type[Any], Places] = {}
         """Where facts are stated that came too late for minutes."""
-        self._unpublished: list[tuple[Series, int]] = []
+        self.unpublished: list[tuple[Series, int]] = []
+        """Rows whose partial may not have been published, or only by another version."""
         for fact_type, family in FAMILIES.items():
             finest = family.fact.panes[0]
             days = {grouping: Table(family, grouping, Pane.DAY, None) for grouping in family.groupings} if Pane.DAY in family.fact.panes[1:] else {}
@@ -281,11 +286,11 @@ class PaneRows:
     def _add_up(self, seq: int) -> dict[Series, dict[int, Row]]:
         """Move the differences to the rows; returns the rows of each series that changed."""
         found: dict[Series, dict[int, Row]] = {}
-        for series, pane in self._unpublished:
+        some, self.unpublished = self.unpublished[:PUBLISHED_AGAIN], self.unpublished[PUBLISHED_AGAIN:]
+        for series, pane in some:
             if (row := series.rows.get(pane)) is not None:
                 row.seq = seq
                 found.setdefault(series, {})[pane] = row
-        self._unpublished = []
         for table in self.tables.values():
             changed, table.changed, table.opened = table.changed, [], 0
             add, oldest = table.family.add, table.horizon - table.size
@@ -310,9 +315,9 @@ class PaneRows:
     def expire(self, watermarks: dict[str, int]) -> Iterator[bytes]:
         """Drop rows behind the grace and look-back of their topics; yields the keys of their state rows."""
         for table in self.tables.values():
-            known = [watermarks[topic] for topic in table.family.fact.topics if topic in watermarks]
-            if known:
-                yield from table.expire(min(known))
+            topics = table.family.fact.topics
+            if any(topic in watermarks for topic in topics):
+                yield from table.expire(reached_by_all([watermarks.get(topic, 0) for topic in topics]))
 
     def load(self, key: bytes, value: bytes, layout: dict[str, list[str]], published: int) -> None:
         """Take over one row; one whose partial may not have been published is published again by the next flush."""
@@ -324,20 +329,17 @@ class PaneRows:
         series = table.of(site, tuple(labels))
         series.rows[pane] = Row(table.family.arranged(cell, layout.get(fact, table.family.slot_names)), seq)
         if seq > published:
-            self._unpublished.append((series, pane))
+            self.unpublished.append((series, pane))
 
     def changed(self) -> int:
         """Rows the next flush will write, days not counted."""
         return sum(table.opened for table in self.tables.values())
 
     def has_changes(self) -> bool:
-        return bool(self._unpublished) or any(table.changed for table in self.tables.values())
+        return bool(self.unpublished) or any(table.changed for table in self.tables.values())
 
     def count(self) -> int:
         return sum(len(series.rows) for table in self.tables.values() for series in table.series.values())
-
-
-ROW = b"p"
 
 
 def encode_key(kind: bytes, before: tuple[str | int, ...], labels: Labels) -> tuple[bytes, bytes]:
@@ -354,3 +356,7 @@ decode_value = msgspec.msgpack.Decoder(tuple[int, list[int | dict[int, int]]]).d
 def layout() -> dict[str, list[str]]:
     """Names of the slots of every fact type, in the order in which rows hold them; stored with the rows."""
     return {family.fact.name: family.slot_names for family in FAMILIES.values()}
+
+
+LAYOUT = xxh3_64_hexdigest(encode_json(layout()))
+"""Tells whether two versions arrange rows alike."""

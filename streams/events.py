@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from streams.currencies import Currency
+from streams.panes import DAY, SECOND
 from streams.words import suggest
 
 MAX_EVENT_BYTES: Final = 32 * 1024
@@ -79,15 +80,24 @@ class _FormatError(ValueError):
 
 # --- field types -----------------------------------------------------------------------------------------------------
 
-Id: TypeAlias = Annotated[str, Meta(min_length=1, max_length=128)]
-Site: TypeAlias = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}\Z")]
+MAX_ID: Final = 128
+MAX_TEXT: Final = 256
+MAX_SHORT_TEXT: Final = 64
+MAX_LONG_TEXT: Final = 2_048
+"""Characters of what these types hold."""
+MAX_PROPERTIES: Final = 32
+MAX_ITEMS: Final = 200
+Id: TypeAlias = Annotated[str, Meta(min_length=1, max_length=MAX_ID)]
+SITE_PATTERN: Final = "[a-z0-9][a-z0-9._-]{0,63}"
+SITE_FORM: Final = "must be 1 to 64 of a-z, 0-9, dot, dash and underscore, and begin with a letter or digit"
+Site: TypeAlias = Annotated[str, Meta(pattern=rf"^{SITE_PATTERN}\Z")]
 Integer: TypeAlias = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Instant: TypeAlias = Integer | Annotated[datetime, Meta(tz=True)]
 """Epoch milliseconds, or RFC 3339 text with an offset; `millis` makes one of both."""
-Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=256)]
-Text: TypeAlias = Annotated[str, Meta(max_length=256)]
-ShortText: TypeAlias = Annotated[str, Meta(max_length=64)]
-LongText: TypeAlias = Annotated[str, Meta(max_length=2_048)]
+Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=MAX_TEXT)]
+Text: TypeAlias = Annotated[str, Meta(max_length=MAX_TEXT)]
+ShortText: TypeAlias = Annotated[str, Meta(max_length=MAX_SHORT_TEXT)]
+LongText: TypeAlias = Annotated[str, Meta(max_length=MAX_LONG_TEXT)]
 FreeText: TypeAlias = str
 """Bounded by the size of the event only: what is too long to keep is cut, not refused."""
 Country: TypeAlias = Annotated[str, Meta(pattern=r"^[A-Z]{2}\Z")]
@@ -97,7 +107,7 @@ Days: TypeAlias = Annotated[int, Meta(ge=1, le=36_500)]
 Share: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
 Seconds: TypeAlias = Annotated[float, Meta(ge=0, le=10**9)]
 Score: TypeAlias = Annotated[float, Meta(ge=-(10**6), le=10**6)]
-Properties: TypeAlias = Annotated[dict[Text, Text | Integer | float | bool], Meta(max_length=32)]
+Properties: TypeAlias = Annotated[dict[Text, Text | Integer | float | bool], Meta(max_length=MAX_PROPERTIES)]
 
 
 class Consent(Struct, frozen=True, gc=False, forbid_unknown_fields=True, omit_defaults=True):
@@ -124,7 +134,7 @@ class Item(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     price_minor: Amount
 
 
-Items: TypeAlias = Annotated[list[Item], Meta(max_length=200)]
+Items: TypeAlias = Annotated[list[Item], Meta(max_length=MAX_ITEMS)]
 
 
 class Event(Struct, kw_only=True, frozen=True, gc=False, forbid_unknown_fields=True, omit_defaults=True, tag_field="type"):
@@ -600,7 +610,7 @@ class SpendRecorded(CustomersEvent, tag="spend_recorded", frozen=True, kw_only=T
 
     site_level = True
 
-    channel: Annotated[str, Meta(min_length=1, max_length=64)]
+    channel: Annotated[str, Meta(min_length=1, max_length=MAX_SHORT_TEXT)]
     amount_minor: Amount
     currency: Currency
     campaign: Text | None = None
@@ -760,7 +770,6 @@ _decode_any: Final[Callable[[bytes], AnyEvent]] = msgspec.json.Decoder(AnyEvent)
 # --- time ------------------------------------------------------------------------------------------------------------
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_DAY, _SECOND = 86_400_000, 1_000
 
 
 def millis(value: int | datetime) -> int:
@@ -768,7 +777,7 @@ def millis(value: int | datetime) -> int:
     if isinstance(value, int):
         return value
     since = value - _EPOCH
-    return since.days * _DAY + since.seconds * _SECOND + since.microseconds // 1_000
+    return since.days * DAY + since.seconds * SECOND + since.microseconds // 1_000
 
 
 def event_time(event: Event, receipt: int | None = None) -> int | None:
@@ -786,7 +795,7 @@ def event_time(event: Event, receipt: int | None = None) -> int | None:
     time = at if at.__class__ is int else millis(at)
     if event.sent_at is not None and event.received_at is not None:
         sent, received = millis(event.sent_at), millis(event.received_at)
-        if _SECOND <= abs(received - sent) <= _DAY:
+        if SECOND <= abs(received - sent) <= DAY:
             time += received - sent
     return time if EARLIEST <= time < LATEST else None
 
@@ -993,7 +1002,7 @@ _KINDS: Final = {
 _TIMES: Final = "times are RFC 3339 with an offset, such as 2026-03-02T09:30:00+01:00, or integer epoch milliseconds"
 _AMOUNTS: Final = " Amounts are whole numbers in minor units of their currency: 12.50 EUR is 1250."
 _FORMS: Final = {
-    "site": "must be 1 to 64 of a-z, 0-9, dot, dash and underscore, and begin with a letter or digit",
+    "site": SITE_FORM,
     "country": "must be a code of ISO 3166 in capitals, such as DE",
     "currency": "must be a currency of ISO 4217 in capitals, such as EUR",
 }
@@ -1089,90 +1098,3 @@ def _quote(name: str) -> str:
 
 def _list(title: str, words: Iterable[str]) -> str:
     return f"{title}: {', '.join(words)}."
-
-
-# --- examples --------------------------------------------------------------------------------------------------------
-
-_COMMON: Final = {"id": "0198c0de-7b1a", "site": "shop", "at": "2026-03-02T09:30:00+01:00"}
-_MESSAGE: Final = {"customer": "42", "message": "m-881", "campaign": "spring-sale", "medium": "email"}
-_SUBSCRIPTION: Final = {"customer": "42", "plan": "pro", "amount_minor": 2900, "currency": "EUR", "period_days": 30}
-_COMMITMENT: Final = {"customer": "42", "commitment": "visit-17", "kind": "appointment", "due_at": "2026-03-05T14:00:00+01:00"}
-_OWN: Final[dict[str, dict[str, Any]]] = {
-    "page_viewed": {
-        "visitor": "9f3",
-        "channel": "search",
-        "country": "DE",
-        "device": "mobile",
-        "path": "/shoes/trail",
-        "title": "Trail shoes",
-        "referrer": "https://www.google.com/",
-        "campaign": {"source": "google", "medium": "cpc", "name": "spring"},
-        "view": "pv-1",
-    },
-    "page_left": {"visitor": "9f3", "path": "/shoes/trail", "view": "pv-1", "engaged_seconds": 42.5, "scroll_ratio": 0.8},
-    "element_clicked": {"visitor": "9f3", "element": "add-to-cart", "path": "/shoes/trail"},
-    "media_played": {"visitor": "9f3", "media": "tour", "play": "p-1", "state": "progress", "position_seconds": 30, "length_seconds": 120},
-    "file_downloaded": {"visitor": "9f3", "file": "size-guide.pdf", "category": "guides"},
-    "goal_reached": {"visitor": "9f3", "goal": "newsletter", "path": "/newsletter", "value_minor": 150, "currency": "EUR"},
-    "product_viewed": {"visitor": "9f3", "product": "trail-7", "category": "shoes", "price_minor": 12900, "currency": "EUR"},
-    "product_added": {"visitor": "9f3", "product": "trail-7", "quantity": 1, "price_minor": 12900, "currency": "EUR", "cart": "k-5"},
-    "product_removed": {"visitor": "9f3", "product": "trail-7", "quantity": 1, "cart": "k-5"},
-    "checkout_started": {"visitor": "9f3", "cart": "k-5"},
-    "checkout_step_completed": {"visitor": "9f3", "cart": "k-5", "step": "address"},
-    "payment_failed": {"customer": "42", "order": "o-1001", "reason": "card_declined"},
-    "order_completed": {
-        "customer": "42",
-        "order": "o-1001",
-        "cart": "k-5",
-        "total_minor": 12900,
-        "currency": "EUR",
-        "items": [{"product": "trail-7", "quantity": 1, "price_minor": 12900}],
-        "margin_ratio": 0.4,
-    },
-    "order_refunded": {"customer": "42", "order": "o-1001", "amount_minor": 12900, "currency": "EUR"},
-    "experiment_viewed": {"visitor": "9f3", "experiment": "checkout-button", "variant": "green"},
-    "signed_in": {"customer": "42"},
-    "feature_used": {"customer": "42", "feature": "wish-list", "properties": {"plan": "pro", "seats": 3}},
-    "post_published": {"post": "p-77", "network": "mastodon", "category": "how-to"},
-    "post_measured": {"post": "p-77", "network": "mastodon", "impressions": 5200, "reach": 3100},
-    "audience_measured": {"network": "mastodon", "followers": 1840},
-    "interaction_made": {"network": "mastodon", "kind": "comment", "post": "p-77", "author": "trail_fan", "text": "Love these!"},
-    "mention_posted": {"post": "x-12", "network": "mastodon", "author": "trail_fan", "text": "The new trail shoes are great.", "reach": 900, "language": "en"},
-    "community_joined": {"community": "runners", "member": "ada"},
-    "community_left": {"community": "runners", "member": "ada"},
-    "community_posted": {"community": "runners", "kind": "answer", "member": "ada", "text": "Half a size up.", "reply_to_member": "bo"},
-    "idea_submitted": {"customer": "42", "idea": "i-3", "community": "runners"},
-    "idea_implemented": {"customer": "42", "idea": "i-3", "value_minor": 500000, "currency": "EUR"},
-    "partner_active": {"partner": "run-club", "kind": "event", "value_minor": 80000, "currency": "EUR"},
-    "review_posted": {"review": "r-9", "source": "store", "rating": 4, "product": "trail-7", "author": "bo", "text": "Comfortable, but run small."},
-    "review_answered": {"review": "r-9", "source": "store", "author": "bo"},
-    "survey_answered": {"customer": "42", "survey": "nps", "score": 9, "touchpoint": "delivery", "comment": "Fast and friendly."},
-    "ticket_opened": {"customer": "42", "ticket": "t-55", "touchpoint": "delivery", "text": "Where is my parcel?"},
-    "ticket_answered": {"customer": "42", "ticket": "t-55", "by": "agent"},
-    "ticket_resolved": {"customer": "42", "ticket": "t-55", "by": "agent"},
-    "signed_up": {"customer": "42", "plan": "free", "referred_by": "17"},
-    "customer_identified": {"visitor": "9f3", "customer": "42"},
-    "customer_updated": {"customer": "42", "traits": {"tier": "gold", "newsletter": True}},
-    "trial_started": {"customer": "42", "plan": "pro"},
-    "subscription_started": _SUBSCRIPTION,
-    "subscription_renewed": _SUBSCRIPTION,
-    "subscription_cancelled": {"customer": "42", "plan": "pro", "reason": "too_expensive"},
-    "message_sent": _MESSAGE,
-    "message_delivered": _MESSAGE,
-    "message_opened": _MESSAGE,
-    "message_clicked": {**_MESSAGE, "link": "https://shop.example/spring"},
-    "message_bounced": _MESSAGE,
-    "message_unsubscribed": _MESSAGE,
-    "message_complained": _MESSAGE,
-    "spend_recorded": {"channel": "paid", "amount_minor": 45000, "currency": "EUR", "campaign": "spring"},
-    "referral_made": {"customer": "42", "referred": "58"},
-    "request_made": {"customer": "42", "request": "q-4", "kind": "welcome_call"},
-    "request_answered": {"customer": "42", "request": "q-4", "kind": "welcome_call"},
-    "commitment_due": _COMMITMENT,
-    "commitment_kept": _COMMITMENT,
-    "commitment_missed": _COMMITMENT,
-    "consent_changed": {"customer": "42", "purpose": "analytics", "granted": False},
-    "erase_requested": {"customer": "42"},
-}
-EXAMPLES: Final[dict[str, dict[str, Any]]] = {name: {"type": name, **_COMMON, **own} for name, own in _OWN.items()}
-"""One valid event per wire name."""

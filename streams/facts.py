@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from streams.events import FileDownloaded, PageViewed, PaymentFailed
-from streams.journeys import content, messages, orders, tickets
+from streams.journeys import content, messages, orders, tickets, trials
 from streams.journeys.audiences import AudienceChange
 from streams.journeys.carts import Cart, Checkout
 from streams.journeys.content import PageRead, Play
@@ -25,6 +25,7 @@ from streams.journeys.tickets import Resolution, Response, Ticket
 from streams.journeys.trials import Trial
 from streams.panes import DAY, Pane
 from streams.sites import LONGEST_FUNNEL
+from streams.topics import EVENT_TOPICS
 
 
 class Presence:
@@ -80,7 +81,6 @@ class Fact:
     """How long (ms) beyond the grace its panes are kept for corrections."""
 
 
-ANY_TOPIC = ("website", "social", "reviews", "customers")
 FUNNEL, FUNNEL_STEP = ("segment", "channel", "funnel"), ("segment", "channel", "funnel", "step")
 
 FACTS = (
@@ -103,12 +103,12 @@ FACTS = (
     Fact(Play, "play", ("segment", "category"), (Pane.MINUTE, Pane.DAY), ("website",), look_back=content.LONGEST),
     Fact(FileDownloaded, "download", ("segment", "category"), (Pane.MINUTE, Pane.DAY), ("website",)),
     Fact(Conversion, "conversion", ("segment", "channel", "goal"), (Pane.DAY,), ("website",)),
-    Fact(FunnelEntry, "funnel_entry", FUNNEL, (Pane.QUARTER_HOUR,), ANY_TOPIC, look_back=2 * DAY),
-    Fact(FunnelStep, "funnel_step", FUNNEL_STEP, (Pane.QUARTER_HOUR,), ANY_TOPIC, look_back=2 * DAY),
-    Fact(StepTime, "funnel_step_time", FUNNEL_STEP, (Pane.QUARTER_HOUR,), ANY_TOPIC, look_back=2 * DAY),
-    Fact(LongFunnelEntry, "long_funnel_entry", FUNNEL, (Pane.DAY,), ANY_TOPIC, look_back=LONGEST_FUNNEL + DAY),
-    Fact(LongFunnelStep, "long_funnel_step", FUNNEL_STEP, (Pane.DAY,), ANY_TOPIC, look_back=LONGEST_FUNNEL + DAY),
-    Fact(LongStepTime, "long_funnel_step_time", FUNNEL_STEP, (Pane.DAY,), ANY_TOPIC, look_back=LONGEST_FUNNEL + DAY),
+    Fact(FunnelEntry, "funnel_entry", FUNNEL, (Pane.QUARTER_HOUR,), EVENT_TOPICS, look_back=2 * DAY),
+    Fact(FunnelStep, "funnel_step", FUNNEL_STEP, (Pane.QUARTER_HOUR,), EVENT_TOPICS, look_back=2 * DAY),
+    Fact(StepTime, "funnel_step_time", FUNNEL_STEP, (Pane.QUARTER_HOUR,), EVENT_TOPICS, look_back=2 * DAY),
+    Fact(LongFunnelEntry, "long_funnel_entry", FUNNEL, (Pane.DAY,), EVENT_TOPICS, look_back=LONGEST_FUNNEL + DAY),
+    Fact(LongFunnelStep, "long_funnel_step", FUNNEL_STEP, (Pane.DAY,), EVENT_TOPICS, look_back=LONGEST_FUNNEL + DAY),
+    Fact(LongStepTime, "long_funnel_step_time", FUNNEL_STEP, (Pane.DAY,), EVENT_TOPICS, look_back=LONGEST_FUNNEL + DAY),
     Fact(Cart, "cart", ("segment", "channel"), (Pane.QUARTER_HOUR,), ("website",), look_back=2 * DAY),
     Fact(Checkout, "checkout", ("segment", "channel"), (Pane.QUARTER_HOUR,), ("website",), look_back=2 * DAY),
     Fact(Order, "order", ("segment", "channel", "currency"), (Pane.MINUTE, Pane.DAY), ("website",), look_back=orders.LOOK_BACK),
@@ -116,5 +116,5 @@ FACTS = (
     Fact(Response, "response", ("segment", "channel"), (Pane.MINUTE, Pane.DAY), ("reviews",), look_back=tickets.LOOK_BACK),
     Fact(Resolution, "resolution", ("segment", "channel"), (Pane.MINUTE, Pane.DAY), ("reviews",), look_back=tickets.LOOK_BACK),
     Fact(PaymentFailed, "payment_failure", ("segment", "channel"), (Pane.MINUTE, Pane.DAY), ("website",)),
-    Fact(Trial, "trial", ("segment", "channel"), (Pane.DAY,), ("customers",), look_back=38 * DAY),
+    Fact(Trial, "trial", ("segment", "channel"), (Pane.DAY,), ("customers",), look_back=trials.PAYS_WITHIN),
 )

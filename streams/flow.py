@@ -1,9 +1,11 @@
 """What passes between the pure core and the shell around it: records in, one flush out."""
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 Headers = tuple[tuple[str, bytes], ...]
+UNREADABLE_HEADER = "engage-unreadable"
+"""Marks a record that Kafka's client could not read."""
 
 
 class Record(Protocol):
@@ -21,6 +23,16 @@ class Record(Protocol):
     def value(self) -> bytes | None: ...
     @property
     def headers(self) -> Sequence[tuple[str, bytes]]: ...
+
+
+class Unreadable(NamedTuple):
+    """A record of which no more is known than where it lies: a name of a header in its batch is no UTF-8."""
+
+    offset: int
+    timestamp: int
+    key: None = None
+    value: None = None
+    headers: Headers = ((UNREADABLE_HEADER, b""),)
 
 
 class Message(NamedTuple):
@@ -52,6 +64,14 @@ class State(Protocol):
 
     partition: int
     offsets: dict[str, int]
+    seq: int
+    """How many flushes this state has had since its log began."""
+    unread: Collection[str]
+    """Topics whose log holds more than was applied, as of the last tick: they are silent because nobody reads them, not because nobody speaks."""
+
+    @property
+    def changed(self) -> int:
+        """Rows the next flush would write, about: it bounds the flush."""
 
     def load(self, rows: Iterable[tuple[bytes, bytes]]) -> None:
         """Take over the rows read from the state topic (the latest value of each key, in any order)."""
@@ -59,8 +79,14 @@ class State(Protocol):
     def apply(self, topic: str, records: Sequence[Record]) -> int:
         """Apply one batch in offset order; returns how many records were new."""
 
+    def tick(self, now: float) -> list[Message]:
+        """What is to be published by the monotonic instant `now`, when nothing arrives; changes no rows of counts."""
+
     def flush(self) -> Flush | None:
         """Drain what changed since the last flush; None when nothing did. Never awaits, so rows and stamp agree."""
 
     def snapshot(self) -> Flush:
         """As `flush`, but always with at least the stamp (proves that the owner may still write)."""
+
+    def status(self) -> Mapping[str, Any]:
+        """What people and tests may know of it: counts, and how much is held."""

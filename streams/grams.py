@@ -18,6 +18,7 @@ from xxhash import xxh3_64_intdigest
 
 from streams.engagement import PartialSeries, encode_value
 from streams.panes import HOUR, QUARTER_HOUR, Pane
+from streams.rows import GRAM_ROW
 from streams.sites import Sites
 from streams.texts.normal import normalise, words
 from streams.vader import BOOSTERS, EMOJI, LEXICON
@@ -37,7 +38,6 @@ GRACE = HOUR
 
 TOPICS = ("social", "reviews")
 """Topics whose events hold texts."""
-GRAM_ROW = b"g/"
 GRAM, SAMPLE = "gram", "sample"
 """Names, among those of facts, under which partials carry the counts of grams, and samples."""
 ALL = ""

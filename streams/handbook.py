@@ -4,9 +4,10 @@ from typing import Final
 
 from streams.admission import FLAGS, REFUSALS
 from streams.engagement import FAMILIES
-from streams.kpis import KPIS, Kpi, Live, Window
+from streams.kpis import KPIS, Kpi
 from streams.panes import DAY, HOUR, MINUTE, Pane
 from streams.rollups import pane_size_of
+from streams.windows import Live, Window
 
 _HEAD: Final = """\
 # Measures

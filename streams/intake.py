@@ -14,15 +14,16 @@ from streams import cloudevents
 from streams import events as e
 from streams.admission import BotFilter, Counts, SeenIds, add, allows
 from streams.engagement import PartialSeries
-from streams.flow import Message, Record
+from streams.flow import UNREADABLE_HEADER, Message, Record
 from streams.followers import website
 from streams.followers.notes import Notes
 from streams.followers.voices import Voices
 from streams.followers.website import Website
-from streams.grams import GRAM_ROW, Grams
-from streams.learner import LEARNER_ROW, Learner
+from streams.grams import Grams
+from streams.learner import Learner
 from streams.ledger import DAYS_ONLY, FINE, QUARTERS, Ledger
 from streams.panes import AHEAD_OF_RECEIPT, DAY, GRACE, HOUR, TOO_OLD, WATERMARK_DELAY, Pane
+from streams.rows import GRAM_ROW, ID_ROW, LABEL_ROW, LEARNER_ROW, PANE_ROW, SUBJECT_ROW
 from streams.sites import Sites
 from streams.subjects import ConsentChange, Subject, Subjects, decode_subject
 from streams.topics import partition_of
@@ -101,9 +102,9 @@ class Intake:
             try:
                 if record.headers:
                     receipt, value = _read_headers(record)
-                if len(value) > largest:  # type: ignore[arg-type]
+                if value is None or len(value) > largest:
                     raise ValueError
-                event: Any = decode(value)  # type: ignore[arg-type]
+                event: Any = decode(value)
             except Exception:  # whatever a hostile value raises, `explain` names it
                 self._fail(topic, record, _refused(record, topic))
                 continue
@@ -126,7 +127,7 @@ class Intake:
             clamped = at > receipt + AHEAD_OF_RECEIPT
             if clamped:
                 if receipt < earliest:
-                    reason = "the event is ahead of its receipt, and that lies before 1990"
+                    reason = "The event is ahead of its receipt, and that lies before 1990."
                     self._fail(topic, record, e.Rejected(e.Reason.BAD_TIME, "$.received_at", reason, value or b""))
                     continue
                 at = receipt
@@ -137,7 +138,7 @@ class Intake:
             level = FINE
             if behind > HOUR:
                 if behind > TOO_OLD:
-                    self._fail(topic, record, e.Rejected(e.Reason.TOO_OLD, "$.at", "the event is more than 400 days behind the watermark", value or b""))
+                    self._fail(topic, record, e.Rejected(e.Reason.TOO_OLD, "$.at", "The event is more than 400 days behind the watermark.", value or b""))
                     continue
                 if behind > GRACE[Pane.QUARTER_HOUR]:
                     if behind > GRACE[Pane.DAY] and type(event) not in NEVER_LATE:
@@ -170,9 +171,9 @@ class Intake:
                     continue
             # check consent
             known = subjects.get(key)
-            if type(known) is bytes:
+            if isinstance(known, bytes):
                 known = subjects[key] = decode_subject(known)
-            subject: Subject | None = known  # type: ignore[assignment]
+            subject: Subject | None = known
             if subject is not None and at > subject.expires:  # forgotten, whether or not a sweep has come by
                 subject = self._forget_expired(key, at)
             if event.consent is not None or must_ask or (subject is not None and (subject.consent or subject.erased is not None)):
@@ -273,7 +274,7 @@ class Intake:
         new_day = now // DAY > self._swept // DAY
         self._swept = now
         self._heard = set()
-        for key in self.rows.expire(active):
+        for key in self.rows.expire(watermarks):
             yield key, None
         self.grams.expire(active)
         if new_day:
@@ -303,18 +304,17 @@ class Intake:
         gram_rows: list[tuple[bytes, bytes]] = []
         learner_rows: list[tuple[bytes, bytes]] = []
         for key, value in rows:
-            kind = key[:1]
-            if kind == b"s":
+            if key.startswith(SUBJECT_ROW):
                 self.subjects.load(key, value)
-            elif kind == b"p":
+            elif key.startswith(PANE_ROW):
                 self.rows.load(key, value, layout, published)
-            elif kind == b"i":
+            elif key.startswith(ID_ROW):
                 id_rows.append((key, value))
-            elif kind == b"l":
+            elif key.startswith(LABEL_ROW):
                 self.ledger.labels.load(key, value)
-            elif kind == GRAM_ROW[:1]:
+            elif key.startswith(GRAM_ROW):
                 gram_rows.append((key, value))
-            elif kind == LEARNER_ROW[:1]:
+            elif key.startswith(LEARNER_ROW):
                 learner_rows.append((key, value))
         self.seen.load(id_rows)
         self.grams.load(gram_rows, stamp.get("grams", 0), told)
@@ -327,7 +327,7 @@ def _read_headers(record: Record) -> tuple[int, bytes | None]:
     for name, value in record.headers:
         if name == RECEIPT_HEADER:
             receipt = int(value)
-        elif _is_encoded(name, value):
+        elif _is_encoded(name, value) or name == UNREADABLE_HEADER:
             raise ValueError
         elif cloudevents.is_cloudevent(name, value):
             wrapped = True
@@ -339,15 +339,18 @@ def _read_headers(record: Record) -> tuple[int, bytes | None]:
 
 def _is_encoded(name: str, value: bytes | None) -> bool:
     """Whether a header says that the value is not plain JSON; on the wire a header may be without a value."""
-    return name.lower() == "content-encoding" and bool(value) and value.lower() != b"identity"  # type: ignore[union-attr]
+    return name.lower() == "content-encoding" and value is not None and value.lower() not in (b"", b"identity")
 
 
 def plain_value(headers: Sequence[tuple[str, bytes | None]], value: bytes | None) -> bytes | e.Rejected | None:
     """The event in a record as plain JSON: out of its CloudEvent where its headers say that it is one; Rejected where it cannot be read."""
     for name, encoding in headers:
+        if name == UNREADABLE_HEADER:
+            detail = "The name of a header in its record batch is not UTF-8, so the batch cannot be read; send header names in UTF-8."
+            return e.Rejected(e.Reason.NOT_UTF8, "$", detail, value or b"")
         if _is_encoded(name, encoding):
             words = (encoding or b"")[:40].decode("utf-8", "replace")
-            return e.Rejected(e.Reason.UNSUPPORTED_ENCODING, "$", f"the content-encoding {words!r} is not understood; send plain JSON", value or b"")
+            return e.Rejected(e.Reason.UNSUPPORTED_ENCODING, "$", f"The content-encoding {words!r} is not understood; send plain JSON.", value or b"")
     return cloudevents.in_record(headers, value) if any(cloudevents.is_cloudevent(*header) for header in headers) else value
 
 

@@ -5,13 +5,13 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from streams.rows import LABEL_ROW
 from streams.sites import Sites, fits_template
-from streams.sources import OTHER, UNKNOWN, route_of, source_of
+from streams.sources import OTHER, UNKNOWN
 
 LABELS_KEPT = 50
 """Values of a label per site and partition; later ones are `other`."""
 CACHED = 50_000
-LABEL_ROW = b"l/"
 
 V = TypeVar("V")
 
@@ -41,7 +41,7 @@ class Labels:
         self._counted = Cache(self._count)
         self.contexts: Cache[tuple[str, str]] = Cache(lambda site, segment, channel: (self.of(site, "segment", segment), self.of(site, "channel", channel)))
         """(site, segment, channel) → segment and channel as they are counted."""
-        self.sources: Cache[str] = Cache(lambda site, referrer, medium: source_of(referrer, medium, sites[site]))
+        self.sources: Cache[str] = Cache(lambda site, referrer, medium: sites[site].source_of(referrer, medium))
         """(site, referrer, medium) → source class of a page view."""
         self.pages: Cache[tuple[str, tuple[str, ...]]] = Cache(self._page)
         """(site, path) → route of a page, and the goals it offers."""
@@ -67,7 +67,7 @@ class Labels:
     def _page(self, site: str, path: str) -> tuple[str, tuple[str, ...]]:
         settings = self._sites[site]
         offered = tuple(name for name, goal in settings.goals.items() if goal.page is not None and fits_template(goal.page, path))
-        return self.of(site, "route", route_of(path, settings)), offered
+        return self.of(site, "route", settings.route_of(path)), offered
 
     def drain(self) -> Iterator[tuple[bytes, bytes]]:
         """State rows of the labels with values that are new since the last call."""

@@ -14,6 +14,8 @@ from math import exp, sqrt
 import msgspec
 from xxhash import xxh3_64_intdigest
 
+from streams.journeys.reviews import MICRO
+from streams.rows import LEARNER_ROW
 from streams.sentiment import OVERLAY, Label, Sentiment
 from streams.texts.normal import words
 from streams.texts.overlay import Overlay
@@ -28,7 +30,6 @@ FEATURES, FEATURES_LEFT = 30_000, 25_000
 STEP = 0.3
 WEIGHT, MOST = 0.3, 3.0
 """What a unit of log-odds adds to the score of the overlay, and how many units count."""
-LEARNER_ROW = b"k/"
 
 _BIAS, _COMPOUND = 0, 1
 """Features that every piece has; all others are hashes."""
@@ -103,7 +104,7 @@ class Learner:
 
     def learn(self, site: str, normal: str, compound: int, micro_stars: int) -> None:
         """Take up a starred review; `micro_stars` of five, in millionths."""
-        stars = micro_stars / 1_000_000
+        stars = micro_stars / MICRO
         if stars <= 2 or stars >= 4:
             self.sites.setdefault(site, Weights()).learn(pieces_of(normal, compound), negative=stars <= 2)
 

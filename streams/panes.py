@@ -4,6 +4,7 @@ All instants are integer milliseconds since the Unix epoch, UTC. Minutes and qua
 days, weeks and months begin at midnight in the site's time zone.
 """
 
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta, tzinfo
 from enum import IntEnum
 from functools import lru_cache
@@ -16,6 +17,8 @@ DAY = 24 * HOUR
 
 WATERMARK_DELAY = 5 * SECOND
 """The watermark of a topic and partition is the newest event time less this."""
+IDLE_SECONDS = 30.0
+"""A topic, or a source partition of a site, that has been silent for so long no longer holds the watermark back."""
 AHEAD_OF_RECEIPT = 60 * SECOND
 """An event that claims to be further ahead of its receipt is clamped to the receipt."""
 TOO_OLD = 400 * DAY
@@ -31,6 +34,15 @@ class Pane(IntEnum):
 
 GRACE = {Pane.MINUTE: HOUR, Pane.QUARTER_HOUR: 26 * HOUR, Pane.DAY: 8 * DAY}
 """How far behind the watermark of its topic and partition an event still counts in panes of that size."""
+
+
+APART = 15 * DAY
+"""How far one topic may be behind another until what is counted from both no longer waits for it: longer than topics are kept."""
+
+
+def reached_by_all(reached: Collection[int]) -> int:
+    """The instant that several topics have been read up to, each up to its own; 0 is one that has not begun."""
+    return max(min(reached), max(reached) - APART)
 
 
 def day_start(at: int, zone: tzinfo) -> int:

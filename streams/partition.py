@@ -8,19 +8,18 @@ from typing import Any
 
 import msgspec
 
-from streams.admission import Counts, add, unaccounted
+from streams.admission import Counts, unaccounted
 from streams.engagement import PartialSeries, layout
 from streams.events import DECODERS
 from streams.flow import Flush, Message, Record
 from streams.intake import Intake
-from streams.panes import DAY, MINUTE, WATERMARK_DELAY
+from streams.panes import DAY, IDLE_SECONDS, MINUTE, WATERMARK_DELAY
 from streams.rollups import Partial, Rollups, encode_partial
+from streams.rows import STAMP
 from streams.sites import Sites
 
-STAMP = b"@"
 ROLLUPS = "rollups"
 ROWS_PER_PARTIAL = 500
-IDLE_SECONDS = 30.0
 TELL_SECONDS = 15.0
 """How often, at most, the owners of the sites are told what negative texts say: each time the whole quarter hour."""
 
@@ -35,6 +34,7 @@ class Partition:
         self.rollups = Rollups(self.sites)
         self.offsets: dict[str, int] = {}
         self.seq = 0
+        self.unread: Collection[str] = ()
         self._published = 0
         self._moved = False
         self._minute = 0
@@ -70,10 +70,10 @@ class Partition:
         return len(records)
 
     def watermark(self) -> int:
-        """Event time up to which this partition has been read: topics silent for 30 s do not hold it back."""
+        """Event time up to which this partition has been read: topics silent for 30 s do not hold it back, unless they wait to be read."""
         newest = self.intake.newest
         now = self._now
-        active = [at for topic, at in newest.items() if now is None or now - self._heard.get(topic, now) < IDLE_SECONDS]
+        active = [at for topic, at in newest.items() if now is None or topic in self.unread or now - self._heard.get(topic, now) < IDLE_SECONDS]
         return (min(active) if active else max(newest.values(), default=0)) - WATERMARK_DELAY
 
     def tick(self, now: float) -> list[Message]:
@@ -98,7 +98,8 @@ class Partition:
         failed, self.intake.failed = self.intake.failed, []
         # The partials of the flush before were acknowledged before this one began.
         rows.append((STAMP, _encode(self._stamp())))
-        self._published = self.seq
+        if not self.intake.rows.unpublished:
+            self._published = self.seq
         watermark = self.watermark()
         said = self._say(watermark)
         after = [
@@ -143,7 +144,8 @@ class Partition:
             return
         self.seq = stamp["seq"]
         self.offsets = stamp["offsets"]
-        self._published = stamp["published"]
+        # Rows of another version are arranged anew, and published anew: nobody took what that version said of them.
+        self._published = stamp["published"] if stamp["layout"] == layout() else -1
         self.intake.load(all_rows, stamp["intake"], stamp["layout"], self._published, stamp.get("told", 0))
         self.rollups.load(all_rows, stamp["layout"])
         self._sites = dict.fromkeys((site for table in self.intake.rows.tables.values() for site, _ in table.series), self.watermark() // MINUTE)
@@ -154,12 +156,9 @@ class Partition:
 
     def status(self) -> dict[str, Any]:
         """For people and tests: counters, what is unaccounted (must be 0), and how much is held."""
-        total: dict[str, int] = {}
-        for counts in self.intake.counts.values():
-            for name, number in counts.items():
-                add(total, name, number)
         return {
-            "counts": self.intake.counts, "unaccounted": unaccounted(total), "newest": self.intake.newest, "subjects": len(self.intake.subjects.known),
+            "counts": self.intake.counts, "unaccounted": sum(map(unaccounted, self.intake.counts.values())),
+            "newest": self.intake.newest, "subjects": len(self.intake.subjects.known),
             "pane_rows": self.intake.rows.count(), "rollup_rows": self.rollups.count(), "ids": len(self.intake.seen.ids),
             "grams": self.intake.grams.count(),
         }  # fmt: skip

@@ -8,8 +8,9 @@ import msgspec
 
 from streams.aggregates import Cell
 from streams.engagement import Family
-from streams.kpis import Kpi, Live, Window
+from streams.kpis import Kpi
 from streams.panes import utc
+from streams.windows import Window
 
 State = Literal["ok", "no_data", "insufficient_data"]
 AlertState = Literal["learning", "normal", "firing"]
@@ -42,10 +43,10 @@ class PublishedReading(msgspec.Struct, frozen=True, omit_defaults=True):
     learning_until: datetime | None = None
 
 
-class Reading(PublishedReading, frozen=True):
+class Reading(PublishedReading, frozen=True, kw_only=True):
     """The same with what stays inside the process: `length` names the window among the measure's."""
 
-    length: Window | str = ""
+    length: Window
     numerator: int | None = None
 
 
@@ -66,9 +67,8 @@ def read(
     elif result.n < kpi.least:
         state = "insufficient_data"
     dimensions = dict(zip(grouping, labels, strict=True))
-    length = f"live{window.minutes}" if isinstance(window, Live) else window
     between = bounds(start, end)
-    return Reading(kpi.name, site, dimensions, between, result.value, result.n, result.low, result.high, state, length=length, numerator=result.numerator)
+    return Reading(kpi.name, site, dimensions, between, result.value, result.n, result.low, result.high, state, length=window, numerator=result.numerator)
 
 
 def published(reading: Reading) -> PublishedReading:

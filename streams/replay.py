@@ -4,7 +4,7 @@
 with the partials carried to the owners of their sites; `final_readings` says everything that was counted in the end.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, NamedTuple, TypeVar
@@ -13,7 +13,7 @@ import msgspec
 
 from streams import events as e
 from streams.admission import Counts, add, unaccounted
-from streams.flow import Flush, Headers
+from streams.flow import Flush, Headers, Record
 from streams.intake import RECEIPT_HEADER
 from streams.panes import AHEAD_OF_RECEIPT, HOUR, Pane, pane_end
 from streams.partition import ROLLUPS, Partition
@@ -156,7 +156,7 @@ class Replay:
             batches.setdefault(place, []).append(self._record(place, routed.receipt, routed.key, routed.value))
         self._hand_over(batches)
 
-    def _hand_over(self, batches: dict[tuple[str, int], list[_Record]]) -> None:
+    def _hand_over(self, batches: Mapping[tuple[str, int], Sequence[Record]]) -> None:
         for (topic, partition), records in sorted(batches.items(), key=lambda batch: TOPIC_ORDER.index(batch[0][0])):
             self.partitions[partition].apply(topic, records)
 
@@ -204,7 +204,7 @@ def final_readings(rollups: Rollups, sizes: Sequence[Pane] = tuple(Pane)) -> Ite
     What has no data is left out, and a window that is also a pane or another window is said once. `sizes` limits the panes, not the windows.
     """
     found = [reading for book in rollups.books.values() for reading in _windows(rollups, book)]
-    found.sort(key=lambda reading: isinstance(reading.length, str))  # of 24 hours and a day that coincide the day holds more: what came late
+    found.sort(key=lambda reading: not isinstance(reading.length, int))  # of 24 hours and a day that coincide the day holds more: what came late
     windows = {_identity(reading): reading for reading in found}
     for reading in rollups.pane_readings(sizes):
         if reading.state != "no_data" and _identity(reading) not in windows:

@@ -5,29 +5,28 @@ and late zombies change nothing. The window sums are derived from the panes and 
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
-from streams.aggregates import Cell, copy_cell, is_empty
-from streams.engagement import FAMILIES, FAMILY_BY_NAME, Family, PartialSeries, decode_json, encode_json, encode_key, encode_value
+from streams.aggregates import Cell, Portion, copy_cell, is_empty
+from streams.engagement import FAMILIES, FAMILY_BY_NAME, LAYOUT, Family, PartialSeries, decode_json, encode_json, encode_key, encode_value
 from streams.facts import Presence
 from streams.flow import Message
 from streams.grams import GRAM, SAMPLE
-from streams.kpis import Kpi, Live, Window
-from streams.panes import DAY, HOUR, MINUTE, SECOND, Pane, add_days, add_months, day_start, month_start, pane_end, utc, week_start
+from streams.kpis import Kpi
+from streams.panes import DAY, HOUR, IDLE_SECONDS, MINUTE, SECOND, Pane, add_days, add_months, pane_end, utc
 from streams.readings import AlertState, Reading, published, read
+from streams.rows import ROLLUP_ROW, SITE_ROW
 from streams.sites import Sites
 from streams.themes import SiteThemes, Theme
+from streams.windows import Live, Span, Window, span_of
 
-IDLE_AFTER = 30 * SECOND
-"""A source partition (or a topic in it) that has been silent for so long no longer holds the watermark back."""
 KEPT = {Pane.MINUTE: 26 * HOUR, Pane.QUARTER_HOUR: 15 * DAY, Pane.DAY: 400 * DAY}
 """How long the owner of a site keeps panes: the longest window, and history."""
 SETTLED_PER_TICK = 16
 """Sites whose quarter hours of grams are put together at once: their rows are large, and a flush is bounded."""
-ROLLUP_ROW, SITE_ROW = b"r", b"w"
 
 
 class Partial(msgspec.Struct, array_like=True):
@@ -38,6 +37,7 @@ class Partial(msgspec.Struct, array_like=True):
     seq: int
     watermark: int
     series: list[PartialSeries]
+    layout: str = LAYOUT
 
 
 encode_partial = msgspec.msgpack.Encoder().encode
@@ -49,17 +49,11 @@ class _WirePartial(msgspec.Struct, array_like=True):
     seq: int
     watermark: int
     series: list[tuple[str, int, str, tuple[str, ...], dict[int, list[int | dict[int, int]]]]]
+    layout: str = ""
 
 
 _decode_partial = msgspec.msgpack.Decoder(_WirePartial).decode
 _decode_parts = msgspec.msgpack.Decoder(dict[int, tuple[int, list[int | dict[int, int]]]]).decode
-
-
-class Span(NamedTuple):
-    """A window as it stands: [start, end) in ms."""
-
-    start: int
-    end: int
 
 
 Clock = tuple[Window, int]
@@ -150,7 +144,7 @@ class SiteBook:
         self.watermark = 0
         self.heard: dict[int, float] = {}
         """When (monotonic seconds) each source partition's watermark last moved."""
-        self.published: dict[tuple[str, tuple[str, ...], tuple[str, ...], Window | str], Reading] = {}
+        self.published: dict[tuple[str, tuple[str, ...], tuple[str, ...], Window], Reading] = {}
         self.said: dict[tuple[str, tuple[str, ...], tuple[str, ...]], tuple[AlertState, int | None]] = {}
         """What detectors and alerts say of a measure's label sets, and when (ms) one that learns will speak."""
         self.stale = True
@@ -166,7 +160,7 @@ class SiteBook:
         idle = 0
         active = self.watermarks
         if now is not None:
-            active = {partition: at for partition, at in self.watermarks.items() if (now - self.heard.get(partition, now)) * SECOND < IDLE_AFTER}
+            active = {partition: at for partition, at in self.watermarks.items() if now - self.heard.get(partition, now) < IDLE_SECONDS}
             if not active and self.watermarks:
                 active = {0: max(self.watermarks.values())}
                 idle = max(0, int((now - max(self.heard.values(), default=now)) * SECOND))
@@ -218,7 +212,10 @@ class Rollups:
         book = self.books.get(site)
         if book is None:
             book = self.books[site] = SiteBook(site)
+        is_ours = partial.layout == LAYOUT
         for fact, size, grouping, labels, panes in partial.series:
+            if not is_ours and fact in FAMILY_BY_NAME:
+                continue  # another version arranged these cells; the next owner of the source arranges and sends them anew
             place = book.places.get((fact, size, grouping, labels))
             if place is None:
                 family = FAMILY_BY_NAME.get(fact)
@@ -414,7 +411,7 @@ class Rollups:
         rows += [(key, None) for key in self._dropped]
         for site in self.changed_books:
             book = self.books[site]
-            rows.append((SITE_ROW + b"/" + site.encode(), encode_value((book.watermark, book.newest, book.watermarks))))
+            rows.append((SITE_ROW + site.encode(), encode_value((book.watermark, book.newest, book.watermarks))))
         for site in self.changed_themes:
             rows += self.books[site].themes.drain().items()
         self.changed.clear()
@@ -426,12 +423,12 @@ class Rollups:
     def load(self, rows: Sequence[tuple[bytes, bytes]], layout: dict[str, list[str]]) -> None:
         """Take over rows of the state topic."""
         for key, value in rows:
-            if key[:1] == SITE_ROW:
-                book = self.books.setdefault(site := key[2:].decode(), SiteBook(site))
+            if key.startswith(SITE_ROW):
+                book = self.books.setdefault(site := key[len(SITE_ROW) :].decode(), SiteBook(site))
                 book.watermark, book.newest, book.watermarks = msgspec.msgpack.decode(value, type=tuple[int, int, dict[int, int]])
                 book.taken_over = True
-            elif key[:1] == ROLLUP_ROW:
-                site, fact, size, grouping, pane, *labels = decode_json(key[1:])
+            elif key.startswith(ROLLUP_ROW):
+                site, fact, size, grouping, pane, *labels = decode_json(key[len(ROLLUP_ROW) :])
                 family = FAMILY_BY_NAME.get(fact)
                 if fact == GRAM:
                     self.books.setdefault(site, SiteBook(site)).themes.load(pane, labels, value)
@@ -483,27 +480,8 @@ def pane_size_of(window: Window, family: Family) -> Pane:
     return Pane.DAY if window in ("day", "week", "month") or (isinstance(window, int) and window > DAY) else Pane.MINUTE
 
 
-def span_of(window: Window, size: Pane, reached: int, newest: int, zone: Any) -> Span:
-    """Where a window stands: it ends with the last complete pane at or before the instant up to which panes have matured."""
-    if isinstance(window, Live):
-        end = newest - newest % size + size
-        return Span(end - window.minutes * MINUTE, end)
-    if size is not Pane.DAY:
-        end = reached - reached % size
-        return Span(end - window, end) if isinstance(window, int) else Span(day_start(end, zone), end)
-    today = day_start(reached, zone)
-    if window == "week":
-        end = week_start(today, zone)
-        return Span(add_days(end, -7, zone), end)
-    if window == "month":
-        end = month_start(today, zone)
-        return Span(add_months(end, -1, zone), end)
-    days = 1 if window == "day" else int(window) // DAY
-    return Span(add_days(today, -days, zone), today)
-
-
 FAMILY_OF = {kpi.name: family for family in FAMILY_BY_NAME.values() for kpi in family.kpis}
-WHOLE_NEEDED = frozenset(kpi.name for family in FAMILY_BY_NAME.values() for kpi in family.kpis if type(kpi.value).__name__ == "Portion")
+WHOLE_NEEDED = frozenset(kpi.name for family in FAMILY_BY_NAME.values() for kpi in family.kpis if isinstance(kpi.value, Portion))
 
 
 def themes_of(rollups: Rollups, site: str, at: int) -> tuple[Theme, ...]:

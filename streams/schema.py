@@ -12,7 +12,6 @@ from msgspec import Struct, inspect
 
 from streams.currencies import CURRENCIES
 from streams.events import (
-    EXAMPLES,
     FREE_TEXT_LIMIT,
     MAX_DEPTH,
     MAX_EVENT_BYTES,
@@ -24,6 +23,7 @@ from streams.events import (
     Item,
     Reason,
 )
+from streams.examples import EXAMPLES
 from streams.topics import TOPICS
 
 MEANINGS: Final[dict[str, str]] = {
@@ -32,7 +32,7 @@ MEANINGS: Final[dict[str, str]] = {
     "site": "the business or property that is monitored",
     "at": "when it happened; absent: when it was received",
     "sent_at": "the client's clock at sending; with `received_at` it repairs a wrong clock",
-    "received_at": "when the collector received it; set by the collector",
+    "received_at": "when the collector received it; set by the collector, and believed: one years ahead makes what follows on its topic and partition too old",
     "customer": "known customer",
     "visitor": "anonymous browser or device",
     "segment": "explicit segment; rule-based ones come from the configuration",

@@ -9,18 +9,16 @@ from typing import Annotated, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
-import yaml
 from msgspec import Meta
 from xxhash import xxh3_64_hexdigest
 
-from streams import sources
-from streams.events import EVENT_TYPES, NAMES, ConsentChanged, CustomerIdentified, EraseRequested, Event, PageViewed
+from streams import sources, strict_yaml
+from streams.events import EVENT_TYPES, NAMES, SITE_FORM, SITE_PATTERN, ConsentChanged, CustomerIdentified, EraseRequested, Event, PageViewed
 from streams.panes import DAY, MINUTE, Pane, local
-from streams.strict_yaml import UniqueKeys
 from streams.texts.overlay import Overlay, Tuning
 from streams.texts.patterns import PatternError
 
-SITE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+SITE_NAME = re.compile(SITE_PATTERN)
 STEP_EVENTS = {NAMES[event]: event for event in EVENT_TYPES if not event.site_level and event not in (ConsentChanged, EraseRequested, CustomerIdentified)}
 """What a step of a funnel may wait for: what a subject does or is sent, on any topic."""
 STEP_VALUES_ADDED = ("campaign", "medium", "plan", "feature")
@@ -163,6 +161,37 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def route_patterns(self) -> tuple[tuple[re.Pattern[str], str], ...]:
         return tuple((template_pattern(route), route) for route in self.routes)
 
+    def source_of(self, referrer: str | None, medium: str | None) -> str:
+        """Class of a view's source: the campaign's medium first, then the referrer's host against the site's lists.
+
+        A host entry without a dot (`google`) stands for that name under any top-level domain.
+        """
+        if medium:
+            word = medium.casefold()
+            if word.startswith("paid") or word in {"cpc", "ppc", "display"}:
+                return sources.PAID
+            if word in {"email", "e-mail"}:
+                return sources.EMAIL
+            if word.startswith("social"):
+                return sources.SOCIAL
+        if not referrer:
+            return sources.DIRECT
+        host = sources.host_of(referrer)
+        if not host:
+            return sources.REFERRAL
+        for hosts, name in ((self.hosts, sources.INTERNAL), (self.local, sources.LOCAL), (self.search, sources.SEARCH), (self.social, sources.SOCIAL)):
+            if sources.is_listed(host, hosts):
+                return name
+        return sources.REFERRAL
+
+    def route_of(self, path: str) -> str:
+        """Route of a path: the first configured template that fits, else the first segment; query and fragment are cut."""
+        path = path.partition("#")[0].partition("?")[0]
+        for pattern, template in self.route_patterns:
+            if pattern.fullmatch(path):
+                return template
+        return "/" + path.lstrip("/").partition("/")[0]
+
     @cached_property
     def goal_names(self) -> tuple[str, ...]:
         """All goals that have a rate."""
@@ -224,8 +253,8 @@ class _SitesFile(msgspec.Struct, forbid_unknown_fields=True):
     default: Any = None
 
 
-class _Loader(UniqueKeys):
-    """Leaves dates as texts, so that one there is not is told with its site and field."""
+class _Loader(strict_yaml.UniqueKeys):
+    """Takes aliases, so that what sites have in common is written once; leaves dates as texts, so that one there is not is told with its site and field."""
 
 
 _Loader.add_constructor("tag:yaml.org,2002:timestamp", lambda _, node: node.value)
@@ -234,13 +263,13 @@ _Loader.add_constructor("tag:yaml.org,2002:timestamp", lambda _, node: node.valu
 def load_sites(text: str, name: str = "sites file") -> Sites:
     """Read a sites file (YAML: `default:` and `sites: {NAME: …}`); raises SitesError with what to change."""
     try:
-        content = yaml.load(text, _Loader)  # a SafeLoader: nothing is executed
+        content = strict_yaml.load(text, _Loader)
         file = msgspec.convert({} if content is None else content, _SitesFile)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except ValueError as error:
         raise SitesError(f"{name}: {error}") from error
     for site_name in file.sites:
         if not SITE_NAME.fullmatch(site_name):
-            raise SitesError(f"{name}: site {site_name!r}: a site's name is up to 64 of a-z, 0-9, dot, dash and underscore, the first a letter or digit")
+            raise SitesError(f"{name}: site {site_name!r}: a site's name {SITE_FORM}")
     return Sites({site_name: _site(fields, f"{name}: site {site_name}") for site_name, fields in file.sites.items()}, _site(file.default, f"{name}: default"))
 
 

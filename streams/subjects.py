@@ -14,6 +14,7 @@ from streams.journeys.reviews import Review
 from streams.journeys.sessions import Session
 from streams.journeys.visits import FirstView
 from streams.panes import DAY, TOO_OLD
+from streams.rows import SUBJECT_ROW
 
 KEPT_AFTER_LAST_EVENT = 45 * DAY
 """A month and its grace: after that nothing of the subject's activity can be corrected or counted twice."""
@@ -141,9 +142,6 @@ decode_subject = msgspec.msgpack.Decoder(Subject).decode
 decode_expiry = msgspec.msgpack.Decoder(_Expiry).decode
 
 
-SUBJECT_ROW = b"s/"
-
-
 class Subjects:
     """The subjects of one partition by `site/subject`. Those nobody has asked for since recovery are still bytes."""
 
@@ -154,9 +152,9 @@ class Subjects:
 
     def get(self, key: str) -> Subject | None:
         known = self.known.get(key)
-        if type(known) is bytes:
+        if isinstance(known, bytes):
             known = self.known[key] = decode_subject(known)
-        return known  # type: ignore[return-value]
+        return known
 
     def mark(self, key: str, subject: Subject | None, at: int) -> Subject:
         """The subject (new where there is none) as one that an event at this time changes."""

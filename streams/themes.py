@@ -20,6 +20,7 @@ from streams.engagement import encode_key, encode_value
 from streams.grams import ALL, GRACE, GRAM, LEAST_AUTHORS, authors_of, digest, grams_of, name_of
 from streams.panes import DAY, HOUR, QUARTER_HOUR, Pane
 from streams.readings import PublishedReading, State, bounds
+from streams.rows import ROLLUP_ROW
 
 NOW, EARLIER = HOUR, DAY
 """How long the window is, and how long what it is compared with: right before it."""
@@ -258,7 +259,7 @@ class SiteThemes:
         return len(self._rows) != before
 
     def _key(self, pane: int = -1, partition: int = -1) -> bytes:
-        head, tail = encode_key(b"r", (self.site, GRAM, int(Pane.QUARTER_HOUR), ""), (str(partition),) if partition >= 0 else ())
+        head, tail = encode_key(ROLLUP_ROW, (self.site, GRAM, int(Pane.QUARTER_HOUR), ""), (str(partition),) if partition >= 0 else ())
         return b"%b%d%b" % (head, pane, tail)
 
     @property

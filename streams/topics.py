@@ -9,9 +9,7 @@ from typing import Final, NamedTuple, get_args
 
 from streams import events
 from streams.events import Event
-
-_HOUR = 3_600_000
-_DAY = 24 * _HOUR
+from streams.panes import DAY, HOUR
 
 
 class Topic(NamedTuple):
@@ -25,7 +23,7 @@ class Topic(NamedTuple):
 
 
 def _kept(days: int, **config: str) -> Mapping[str, str]:
-    return {"cleanup.policy": "delete", "retention.ms": str(days * _DAY), **{name.replace("_", "."): value for name, value in config.items()}}
+    return {"cleanup.policy": "delete", "retention.ms": str(days * DAY), **{name.replace("_", "."): value for name, value in config.items()}}
 
 
 # Two weeks: longer than the longest grace (8 days), and short enough that an erasure completes by expiry.
@@ -36,8 +34,8 @@ _ROWS: Final = {
     "cleanup.policy": "compact",
     "segment.ms": "600000",
     "min.cleanable.dirty.ratio": "0.1",
-    "max.compaction.lag.ms": str(_HOUR),
-    "delete.retention.ms": str(_DAY),
+    "max.compaction.lag.ms": str(HOUR),
+    "delete.retention.ms": str(DAY),
     "max.message.bytes": "8388608",
     "compression.type": "producer",
 }

@@ -12,12 +12,9 @@ from streams.journeys.following import Journey, Note, changes
 from streams.journeys.told import JOURNEY_BY_NAME, JOURNEYS, JOURNEYS_OF, TELLERS, Flags, Told
 from streams.journeys.visits import FirstView
 from streams.ledger import DAYS_ONLY, FINE, QUARTERS, Ledger
-from streams.panes import DAY, WATERMARK_DELAY, Pane
+from streams.panes import WATERMARK_DELAY, Pane, reached_by_all
 from streams.sites import Site
 from streams.subjects import Subjects
-
-APART = 8 * DAY
-"""How far one topic may be behind another until a journey that follows both no longer waits for it."""
 
 
 class Notes:
@@ -114,7 +111,7 @@ class Notes:
     def _watermark(self, told: Told, site: Site) -> int:
         """Event time behind which nothing comes any more that a journey follows at a site: that of the topic furthest behind."""
         newest = [self._newest.get(topic, 0) for topic in self._topics[told.journey.name, id(site)]]
-        return max(min(newest), max(newest) - APART) - WATERMARK_DELAY
+        return reached_by_all(newest) - WATERMARK_DELAY
 
 
 def _journeys_in_use(sites: Iterable[Site]) -> dict[type[Any], tuple[Told, ...]]:

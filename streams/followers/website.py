@@ -63,9 +63,8 @@ class Website:
         reached: tuple[str, ...] = ()
         offered: tuple[str, ...] = ()
         kind = type(event)
-        if kind is e.PageViewed:
-            campaign = event.campaign  # type: ignore[attr-defined]
-            referrer, path = event.referrer, event.path  # type: ignore[attr-defined]
+        if isinstance(event, e.PageViewed):
+            campaign, referrer, path = event.campaign, event.referrer, event.path
             medium = None if campaign is None else campaign.medium
             source = self._sources[site, referrer, medium]
             route, offered = self._pages[site, path]

@@ -13,11 +13,9 @@ from typing import Any
 import msgspec
 
 from streams.events import Event, FileDownloaded, MediaPlayed, PageLeft
-from streams.journeys.following import Note, Stated
-from streams.journeys.messages import moment, stories, within_reach
+from streams.journeys.following import Note, Stated, in_order, stories, within_reach
 from streams.panes import DAY, MINUTE
 from streams.sites import Site
-from streams.sources import route_of
 
 LONGEST = DAY
 MOST_ENGAGED = 30 * MINUTE
@@ -51,7 +49,7 @@ def stated(event: PageLeft | FileDownloaded, at: int, site: Site) -> Iterable[St
     if isinstance(event, FileDownloaded):
         yield Stated(event, at, (event.segment, event.category))
     elif event.view is None:
-        yield Stated(PageRead(_millis(event.engaged_seconds), _depth(event.scroll_ratio)), at, (event.segment, route_of(event.path, site)))
+        yield Stated(PageRead(_millis(event.engaged_seconds), _depth(event.scroll_ratio)), at, (event.segment, site.route_of(event.path)))
 
 
 class Reads:
@@ -63,7 +61,7 @@ class Reads:
     def note(self, event: Any, at: int, site: Site) -> Note | None:
         if event.view is None:
             return None
-        return (at, event.id, event.view, _millis(event.engaged_seconds), _depth(event.scroll_ratio), route_of(event.path, site), event.segment)
+        return (at, event.id, event.view, _millis(event.engaged_seconds), _depth(event.scroll_ratio), site.route_of(event.path), event.segment)
 
     def facts(self, notes: Sequence[Note], _site: Site) -> Iterator[Stated]:
         for stays in stories(notes, _view, LONGEST):
@@ -72,7 +70,7 @@ class Reads:
             yield Stated(PageRead(min(sum(stay[3] for stay in stays), MOST_ENGAGED), max(depths, default=None)), at, (segment, route))
 
     def keep(self, notes: Sequence[Note], watermark: int, _site: Site) -> Sequence[Note]:
-        return _sorted(within_reach(stories(notes, _view, LONGEST), watermark, LONGEST))
+        return in_order(within_reach(stories(notes, _view, LONGEST), watermark, LONGEST))
 
 
 class Plays:
@@ -98,7 +96,7 @@ class Plays:
             yield Stated(Play(started, started and ended, watched), at, (segment, category))
 
     def keep(self, notes: Sequence[Note], watermark: int, _site: Site) -> Sequence[Note]:
-        return _sorted(within_reach(stories(notes, _play, LONGEST, _starts_anew), watermark, LONGEST))
+        return in_order(within_reach(stories(notes, _play, LONGEST, _starts_anew), watermark, LONGEST))
 
 
 _view = itemgetter(2)
@@ -107,10 +105,6 @@ _play = itemgetter(2, 3)
 
 def _starts_anew(note: Note) -> bool:
     return note[3] is None and note[4] == "started"
-
-
-def _sorted(found: Iterable[list[Note]]) -> list[Note]:
-    return sorted((note for story in found for note in story), key=moment)
 
 
 def _millis(seconds: float) -> int:

@@ -6,10 +6,13 @@ instant. A journey keeps notes only as long as an event inside the grace could s
 """
 
 from collections import Counter
-from collections.abc import Collection, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
+from itertools import chain
+from operator import itemgetter
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from streams.events import Event
+from streams.panes import GRACE, Pane
 from streams.sites import Site
 
 H = TypeVar("H", bound=Hashable)
@@ -51,3 +54,31 @@ def changes(before: Collection[H], after: Iterable[H]) -> tuple[list[H], list[H]
         return [], list(after)
     old, new = Counter(before), Counter(after)
     return list((old - new).elements()), list((new - old).elements())
+
+
+def stories(notes: Iterable[Note], about: Callable[[Note], Hashable], span: int, begins: Callable[[Note], bool] | None = None) -> list[list[Note]]:
+    """Notes (in order of time) about the same thing: up to `span` ms after the first of them, or until one that `begins` anew."""
+    found: list[list[Note]] = []
+    running: dict[Hashable, list[Note]] = {}
+    for note in notes:
+        name = about(note)
+        story = running.get(name)
+        if story is None or note[0] - story[0][0] > span or (begins is not None and begins(note)):
+            story = running[name] = []
+            found.append(story)
+        story.append(note)
+    return found
+
+
+def within_reach(found: Iterable[list[Note]], watermark: int, span: int) -> Iterator[list[Note]]:
+    """The stories that an event inside the grace of day panes may still belong to."""
+    return (story for story in found if story[0][0] >= watermark - GRACE[Pane.DAY] - span)
+
+
+def in_order(found: Iterable[list[Note]]) -> list[Note]:
+    """The notes of all these stories, as they are kept."""
+    return sorted(chain.from_iterable(found), key=moment)
+
+
+moment = itemgetter(0, 1)
+"""Time and id of a note: what notes are in order of."""

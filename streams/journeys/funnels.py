@@ -16,7 +16,6 @@ from streams import events as e
 from streams.journeys.following import Note, Stated
 from streams.panes import GRACE, MINUTE, Pane
 from streams.sites import STEP_EVENTS, Funnel, Site, Step, fits_template
-from streams.sources import route_of
 
 MOST = 500
 """Notes of a subject that are held as they came. Of older ones only the steps of attempts under way are left, as if the grace ended there."""
@@ -138,7 +137,7 @@ def _fits(event: Any, step: Step, site: Site) -> bool:
     return (
         all(getattr(event, field) == value for field, value in step.equal)
         and (step.path is None or fits_template(step.path, event.path))
-        and (step.route is None or (event.path is not None and route_of(event.path, site) == step.route))
+        and (step.route is None or (event.path is not None and site.route_of(event.path) == step.route))
         and all(_same((event.properties or {}).get(key), value) for key, value in step.properties.items())
     )
 

@@ -7,15 +7,15 @@ takes those that stand on a delivery where there are any, else the others.
 All that happens within 30 days of a message's first event belongs to it; what comes later under the same id is another one.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from operator import itemgetter
 from typing import Any
 
 import msgspec
 
 from streams import events as e
-from streams.journeys.following import Note, Stated
-from streams.panes import DAY, GRACE, Pane
+from streams.journeys.following import Note, Stated, moment, stories, within_reach
+from streams.panes import DAY
 from streams.sites import Site
 
 LOOK_BACK = 30 * DAY
@@ -78,7 +78,6 @@ class Messages:
 
 
 _message = itemgetter(3, 4)
-moment = itemgetter(0, 1)
 
 
 def _first_of_each_kind(story: Iterable[Note]) -> dict[str, Note]:
@@ -86,22 +85,3 @@ def _first_of_each_kind(story: Iterable[Note]) -> dict[str, Note]:
     for note in story:
         first.setdefault(note[2], note)
     return first
-
-
-def stories(notes: Iterable[Note], about: Callable[[Note], Hashable], span: int, begins: Callable[[Note], bool] | None = None) -> list[list[Note]]:
-    """Notes (in order of time) about the same thing: up to `span` ms after the first of them, or until one that `begins` anew."""
-    found: list[list[Note]] = []
-    running: dict[Hashable, list[Note]] = {}
-    for note in notes:
-        name = about(note)
-        story = running.get(name)
-        if story is None or note[0] - story[0][0] > span or (begins is not None and begins(note)):
-            story = running[name] = []
-            found.append(story)
-        story.append(note)
-    return found
-
-
-def within_reach(found: Iterable[list[Note]], watermark: int, span: int) -> Iterator[list[Note]]:
-    """The stories that an event inside the grace of day panes may still belong to."""
-    return (story for story in found if story[0][0] >= watermark - GRACE[Pane.DAY] - span)

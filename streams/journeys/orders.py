@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 
 from streams import events as e
-from streams.journeys.following import Note, Stated
-from streams.panes import DAY, GRACE, Pane
+from streams.journeys.following import Note, Stated, in_order, stories, within_reach
+from streams.panes import DAY
 from streams.sites import Site
 
 LOOK_BACK = 90 * DAY
@@ -35,6 +35,9 @@ class Order(msgspec.Struct, frozen=True, gc=False):
         return self.total - self.refunded
 
 
+_SPAN = KNOWN_FOR - 1
+"""At most so long after the first that is heard of it an order id still means the same order."""
+_order = itemgetter(3)
 name = "orders"
 events: tuple[type[e.Event], ...] = (e.OrderCompleted, e.OrderRefunded)
 
@@ -47,7 +50,7 @@ def note(event: Any, at: int, _site: Site) -> Note:
 
 def facts(notes: Sequence[Note], _site: Site) -> Iterator[Stated]:
     """One Order per order id at the time of the order, and one per refund without its order; labels segment, channel, currency."""
-    for era in eras(notes, KNOWN_FOR):
+    for era in stories(notes, _order, _SPAN):
         order, refunds, _ = _told(era)
         if order is not None:
             at, _, _, _, total, currency, segment, channel = order
@@ -59,26 +62,12 @@ def facts(notes: Sequence[Note], _site: Site) -> Iterator[Stated]:
 
 def flags(notes: Sequence[Note], _site: Site) -> Counter[str]:
     """How many of these notes carry a flag, by flag; what an event adds to them is what is counted."""
-    return sum((_told(era)[2] for era in eras(notes, KNOWN_FOR)), Counter())
+    return sum((_told(era)[2] for era in stories(notes, _order, _SPAN)), Counter())
 
 
 def keep(notes: Sequence[Note], watermark: int, _site: Site) -> Sequence[Note]:
     """Without orders that are known no longer."""
-    horizon = watermark - GRACE[Pane.DAY] - KNOWN_FOR
-    return sorted((one for era in eras(notes, KNOWN_FOR) if era[0][0] > horizon for one in era), key=itemgetter(0, 1))
-
-
-def eras(notes: Sequence[Note], length: int) -> list[list[Note]]:
-    """Notes by what they are about (their fourth value), in runs shorter than `length` ms: what is said later is said of something new."""
-    runs: list[list[Note]] = []
-    current: dict[str, list[Note]] = {}
-    for one in notes:
-        run = current.get(one[3])
-        if run is None or one[0] - run[0][0] >= length:
-            run = current[one[3]] = []
-            runs.append(run)
-        run.append(one)
-    return runs
+    return in_order(within_reach(stories(notes, _order, _SPAN), watermark, _SPAN))
 
 
 def _told(era: list[Note]) -> tuple[Note | None, list[Note], Counter[str]]:

@@ -11,9 +11,8 @@ from typing import Any
 import msgspec
 
 from streams import events as e
-from streams.journeys.following import Note, Stated
-from streams.journeys.orders import eras
-from streams.panes import DAY, GRACE, MINUTE, Pane
+from streams.journeys.following import Note, Stated, in_order, stories, within_reach
+from streams.panes import DAY, MINUTE
 from streams.sites import Site
 
 LOOK_BACK = 90 * DAY
@@ -40,6 +39,8 @@ class Resolution(msgspec.Struct, frozen=True, gc=False):
     """Milliseconds since it was opened."""
 
 
+_SPAN = LOOK_BACK - 1
+_ticket = itemgetter(3)
 name = "tickets"
 events: tuple[type[e.Event], ...] = (e.TicketOpened, e.TicketAnswered, e.TicketResolved)
 OPENED, ANSWERED, RESOLVED = range(3)
@@ -57,7 +58,7 @@ def note(event: Any, at: int, site: Site) -> Note | None:
 
 def facts(notes: Sequence[Note], _site: Site) -> Iterator[Stated]:
     """A Ticket, and a Response and a Resolution where there is one, at the opening, with its labels (segment, channel)."""
-    for era in eras(notes, LOOK_BACK):
+    for era in stories(notes, _ticket, _SPAN):
         first = {one[2]: one for one in reversed(era)}
         opened = first.get(OPENED)
         if opened is None:
@@ -72,10 +73,9 @@ def facts(notes: Sequence[Note], _site: Site) -> Iterator[Stated]:
 
 def flags(notes: Sequence[Note], _site: Site) -> Counter[str]:
     """`unjoined`: answers and resolutions of tickets that are not known (yet)."""
-    return +Counter(unjoined=sum(len(era) for era in eras(notes, LOOK_BACK) if not any(one[2] == OPENED for one in era)))
+    return +Counter(unjoined=sum(len(era) for era in stories(notes, _ticket, _SPAN) if not any(one[2] == OPENED for one in era)))
 
 
 def keep(notes: Sequence[Note], watermark: int, _site: Site) -> Sequence[Note]:
     """Without tickets that no answer can join any more."""
-    horizon = watermark - GRACE[Pane.DAY] - LOOK_BACK
-    return sorted((one for era in eras(notes, LOOK_BACK) if era[0][0] > horizon for one in era), key=itemgetter(0, 1))
+    return in_order(within_reach(stories(notes, _ticket, _SPAN), watermark, _SPAN))

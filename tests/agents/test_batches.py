@@ -1,14 +1,17 @@
 """Light records against aiokafka's own, and the guard for the client's version."""
 
 import asyncio
+import struct
 from itertools import pairwise
 from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.record import default_records
+from aiokafka.record.util import calc_crc32c
 
 from agents.batches import Batch, UnsupportedClientError, check_client, poll, sliced
+from streams.partition import Partition
 from tests.agents.conftest import Cluster
 
 
@@ -102,6 +105,34 @@ async def test_light_records_are_the_stock_ones(cluster: Cluster) -> None:
             assert batches[0].start == start
             assert all(one.next == other.start for one, other in pairwise(batches)), "no hole between batches"
             assert batches[-1].next == batches[-1].end == end
+
+
+@pytest.mark.kafka
+async def test_a_header_whose_name_is_no_utf_8_costs_its_batch_and_nothing_else(cluster: Cluster) -> None:
+    """Clients in other languages may write such names."""
+    await cluster.create("website", "state", partitions=1)
+    topic = cluster.prefix + "website"
+    async with AIOKafkaProducer(**cluster.connection) as producer:
+        await producer.send_and_wait(topic, b"before", partition=0)
+        batch = producer.create_batch()
+        for number in range(2):
+            batch.append(key=b"k", value=b"in it", timestamp=1_700_000_000_000 + number, headers=[("QQQQ", b"x")])
+        raw = bytearray(batch._build())
+        name = raw.index(b"QQQQ")
+        raw[name : name + 4] = b"\xff\xfe\xff\xfe"
+        struct.pack_into(">I", raw, 17, calc_crc32c(bytes(raw[21:])))
+        batch._buffer = bytes(raw)
+        await (await producer.send_batch(batch, topic, partition=0))
+        await producer.send_and_wait(topic, b"after", partition=0)
+    records = [record for batch in await consume_light(cluster, topic, 0, 100, 4) for record in batch.records]
+    assert [(record.offset, record.value) for record in records] == [(0, b"before"), (1, None), (2, None), (3, b"after")]
+    state = Partition(0, 1)
+    state.apply("website", records)
+    assert state.accounting()["website"]["failed.not_utf8"] == 2
+    assert state.status()["unaccounted"] == 0
+    flush = state.flush()
+    assert flush is not None
+    assert [dict(message.headers)["engage-offset"] for message in flush.before] == [b"0", b"1", b"2", b"3"]
 
 
 @pytest.mark.kafka

@@ -9,10 +9,11 @@ import msgspec
 from streams.aggregates import is_empty
 from streams.engagement import decode_json, decode_value
 from streams.events import TYPES
+from streams.examples import EXAMPLES
 from streams.intake import Intake
-from streams.partition import STAMP, Partition
+from streams.partition import Partition
 from streams.readings import Reading
-from streams.schema import EXAMPLES
+from streams.rows import STAMP
 from streams.sites import Sites
 
 T0 = 1_772_409_600_000

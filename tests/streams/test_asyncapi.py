@@ -9,7 +9,8 @@ import pytest
 
 from alerts.evaluation import Alert
 from streams.asyncapi import document
-from streams.events import EXAMPLES, NAMES, Reason
+from streams.events import NAMES, Reason
+from streams.examples import EXAMPLES
 from streams.topics import TOPICS
 from tests.clients import install
 from tests.clients.official import complaints

@@ -6,9 +6,10 @@ import pytest
 
 from streams.engagement import FAMILIES, FAMILY_BY_NAME, layout
 from streams.facts import FACTS
-from streams.kpis import KPIS, Live
+from streams.kpis import KPIS
 from streams.panes import DAY, MINUTE, Pane
 from streams.rollups import KEPT, pane_size_of
+from streams.windows import Live
 
 FACT_OF = {fact.type: fact for fact in FACTS}
 MEASURES = pytest.mark.parametrize("kpi", KPIS, ids=lambda kpi: kpi.name)

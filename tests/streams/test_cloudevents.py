@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from streams import cloudevents
 from streams import events as e
 from streams.events import MAX_EVENT_BYTES, Reason, Rejected
+from streams.examples import EXAMPLES
 from streams.intake import Intake, plain_value
 from streams.sites import Sites
 from tests.strategies import events, json_values
@@ -18,7 +19,7 @@ from tests.streams.records import T0, Rec, totals
 
 TIME = "2026-03-02T00:00:00Z"
 ATTRIBUTES = {"specversion": "1.0", "id": "1", "source": "/crm", "type": "io.engagement.page_viewed.v1", "time": TIME, "subject": "v:9f3", "site": "shop"}
-VIEW = e.PageViewed(id="/crm#1", site="shop", at=e.decode(json.dumps({**e.EXAMPLES["page_viewed"], "at": TIME}).encode()).at, visitor="9f3", path="/a")
+VIEW = e.PageViewed(id="/crm#1", site="shop", at=e.decode(json.dumps({**EXAMPLES["page_viewed"], "at": TIME}).encode()).at, visitor="9f3", path="/a")
 
 
 def binary(value: Any = b'{"path":"/a"}', content_type: str | None = "application/json", **changed: Any) -> Rec:
@@ -73,7 +74,7 @@ def test_the_subject_names_whom_it_is_about(subject, customer, visitor):
 
 
 def test_the_subject_counts_where_the_data_names_nobody_only():
-    mention = {name: value for name, value in e.EXAMPLES["mention_posted"].items() if name not in ("type", "id", "at", "site")}
+    mention = {name: value for name, value in EXAMPLES["mention_posted"].items() if name not in ("type", "id", "at", "site")}
     event = judged(binary(json.dumps(mention).encode(), type="io.engagement.mention_posted.v1", subject="some brand"), "social")
     assert e.subject_of(event) == "a:mastodon/trail_fan"
     spend = b'{"channel":"paid","amount_minor":1,"currency":"EUR"}'
@@ -144,7 +145,7 @@ def test_a_fault_is_named(record, reason, path):
     "headers", [(), (("traceparent", b"00-x"),), (("content-type", b"application/json"),), (("content-type", None),), (("x-ce_id", b"1"),)]
 )
 def test_a_plain_event_stays_one(headers):
-    raw = json.dumps({**e.EXAMPLES["page_viewed"], "at": T0}).encode()
+    raw = json.dumps({**EXAMPLES["page_viewed"], "at": T0}).encode()
     assert judged(Rec(0, T0, raw, None, headers)) == e.decode(raw)
 
 

@@ -15,7 +15,6 @@ from streams.events import (
     DECODERS,
     EARLIEST,
     EVENT_TYPES,
-    EXAMPLES,
     FREE_TEXT_LIMIT,
     LATEST,
     MAX_EVENT_BYTES,
@@ -32,6 +31,7 @@ from streams.events import (
     subject_of,
     text_of,
 )
+from streams.examples import EXAMPLES
 from tests.strategies import encode, events, json_values, raw_events
 
 COMMON = "id site at? sent_at? received_at? customer? visitor? segment? channel? country? device? user_agent? consent? properties?"

@@ -156,6 +156,21 @@ def test_what_makes_two_events_the_same():
     assert verdict(state, event("page_left", T0, id="a", visitor="v1")) == {"applied": 1}
 
 
+@pytest.mark.parametrize(
+    ("wire", "headers", "path", "detail"),
+    [
+        (view(T0 - TOO_OLD - D), (), "$.at", "The event is more than 400 days behind the watermark."),
+        (view(T0, received_at=0), (), "$.received_at", "The event is ahead of its receipt, and that lies before 1990."),
+        (view(T0), (("content-encoding", b"gzip"),), "$", "The content-encoding 'gzip' is not understood; send plain JSON."),
+    ],
+)
+def test_a_refusal_is_told_in_a_sentence(wire, headers, path, detail):
+    state = intake(view(T0))
+    state.apply("website", [Rec(7, T0, msgspec.json.encode(wire), b"key", headers)])
+    said = dict(state.failed[-1].headers)
+    assert (said["engage-path"].decode(), said["engage-detail"].decode()) == (path, detail)
+
+
 def test_an_id_is_remembered_once_the_event_has_passed_late():
     state = intake(view(T0 + 20 * D))
     late, old = view(T0), view(T0 - TOO_OLD)

@@ -15,8 +15,9 @@ from simulator.sites import SHOP
 from streams import learner
 from streams.engagement import FAMILIES
 from streams.facts import TextJudged
-from streams.learner import FEATURES, FEATURES_LEFT, LEARNER_ROW, LEAST_REVIEWS, PIECE, PIECES, Learner, Weights, pieces_of
+from streams.learner import FEATURES, FEATURES_LEFT, LEAST_REVIEWS, PIECE, PIECES, Learner, Weights, pieces_of
 from streams.partition import Partition
+from streams.rows import LEARNER_ROW
 from streams.sentiment import Label, Sentiment, cap, understand
 from streams.sites import Site, Sites
 from streams.texts.normal import normalise

@@ -1,10 +1,13 @@
 """One partition: offsets, the stamp, what a flush publishes, and the watermark."""
 
+from typing import Any
+
 import msgspec
 import pytest
 
-from streams.partition import ROLLUPS, ROWS_PER_PARTIAL, STAMP, Partition
-from tests.streams.records import T0, D, H, M, Rec, event, record, store, view
+from streams.partition import ROLLUPS, ROWS_PER_PARTIAL, Partition
+from streams.rows import STAMP
+from tests.streams.records import T0, D, H, M, Rec, event, record, store, topic_of, view
 
 
 def test_records_at_or_below_the_last_offset_are_ignored():
@@ -51,7 +54,7 @@ def test_rows_whose_partial_may_be_lost_are_published_again():
 
 
 def rows_in(message) -> int:
-    return sum(len(series[-1]) for series in msgspec.msgpack.decode(message.value, strict=False)[-1])
+    return sum(len(series[-1]) for series in msgspec.msgpack.decode(message.value, strict=False)[4])
 
 
 def test_partials_are_bounded():
@@ -111,3 +114,21 @@ def test_a_measure_that_fell_to_nothing_is_said_by_a_new_owner_too(restart: bool
     said = [one for message in state.tick(5.0) for one in msgspec.json.decode(message.value)["readings"]]
     kiosk = [one["n"] for one in said if one["kpi"] == "sessions" and one["dimensions"].get("channel") == "kiosk"]
     assert 0 in kiosk
+
+
+def test_a_topic_that_is_read_far_ahead_takes_nothing_from_the_others():
+    """Two weeks of both are read anew, one after the other: what several topics may state waits for the one behind."""
+    shopping = ("product_viewed", "product_added", "checkout_started", "order_completed")
+    website = [event(kind, T0 + day * D + n * M, visitor=f"v{day}", customer=None, id=f"{day}-{n}") for day in range(14) for n, kind in enumerate(shopping)]
+    customers = [event("message_sent", T0 + day * D, customer="c1", message=f"m{day}") for day in range(14)]
+
+    def funnels(*parts: list[dict[str, Any]]) -> dict[bytes, Any]:
+        state, rows = Partition(0, 1), {}
+        for wires in parts:
+            state.apply(topic_of(wires[0]), [record(offset, wire) for offset, wire in enumerate(wires)])
+            rows |= {key: msgspec.msgpack.decode(value)[1] for key, value in state.snapshot().rows if b'"funnel_' in key and value is not None}
+        return rows
+
+    expected = funnels(website, customers)
+    assert len(expected) > 14
+    assert funnels(customers, website) == expected

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from streams import events as e
+from streams.examples import EXAMPLES
 from streams.panes import DAY, HOUR, MINUTE, SECOND, Pane
 from streams.partition import Partition
 from streams.replay import Replay, Router, encode_reading, final_readings, shifted
@@ -81,9 +82,9 @@ def all_readings(replay: Replay) -> list[bytes]:
 # --- routing -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", sorted(e.EXAMPLES))
+@pytest.mark.parametrize("kind", sorted(EXAMPLES))
 def test_every_type_goes_to_its_topic_and_key(kind: str) -> None:
-    line = json.dumps(e.EXAMPLES[kind]).encode()
+    line = json.dumps(EXAMPLES[kind]).encode()
     routed = Router(8).route(line)
     found = e.decode(line)
     assert isinstance(found, e.Event)

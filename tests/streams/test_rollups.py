@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from streams.engagement import FAMILY_BY_NAME, PartialSeries
 from streams.kpis import KPIS
 from streams.panes import Pane
-from streams.rollups import KEPT, Partial, Rollups, SiteBook, encode_partial, pane_size_of, span_of
+from streams.rollups import KEPT, Partial, Rollups, SiteBook, encode_partial, pane_size_of
 from streams.sites import Sites
+from streams.windows import span_of
 from tests.streams.records import T0, D, H, M
 
 KPI = {kpi.name: kpi for kpi in KPIS}

@@ -3,7 +3,7 @@
 import pytest
 
 from streams.sites import Site
-from streams.sources import host_of, route_of, source_of
+from streams.sources import host_of
 
 SITE = Site(hosts=("shop.example", "localhost"), local=("town.example",), routes=("/product/*", "/product/*/reviews", "/a.b"))
 
@@ -52,11 +52,11 @@ SITE = Site(hosts=("shop.example", "localhost"), local=("town.example",), routes
     ],
 )
 def test_source_of_a_view(referrer, medium, source):
-    assert source_of(referrer, medium, SITE) == source
+    assert SITE.source_of(referrer, medium) == source
 
 
 def test_own_hosts_may_be_written_in_any_case():
-    assert source_of("https://shop.example/", None, Site(hosts=("Shop.Example",))) == "internal"
+    assert Site(hosts=("Shop.Example",)).source_of("https://shop.example/", None) == "internal"
 
 
 def test_a_host_that_is_no_host_is_none():
@@ -86,8 +86,8 @@ def test_a_host_that_is_no_host_is_none():
     ],
 )
 def test_route_of_a_path(path, route):
-    assert route_of(path, SITE) == route
+    assert SITE.route_of(path) == route
 
 
 def test_the_first_template_that_fits_names_the_route():
-    assert route_of("/de/cart", Site(routes=("/*/cart", "/de/*"))) == "/*/cart"
+    assert Site(routes=("/*/cart", "/de/*")).route_of("/de/cart") == "/*/cart"
