@@ -18,6 +18,7 @@ from streams import events as e
 from streams import strict_yaml
 from streams.aggregates import Cell
 from streams.durations import duration_name, parse_duration
+from streams.events import SITE_FORM
 from streams.kpis import KPI_BY_NAME, Kpi
 from streams.panes import DAY, MINUTE, Pane, pane_start
 from streams.replay import INSTANTS
@@ -302,7 +303,7 @@ class _File:
 
     def site(self, test: str, field: str, name: str) -> str:
         if not SITE_NAME.fullmatch(name):
-            self.fault(test, field, f"{name!r} is no name of a site: up to 64 of a-z, 0-9, dot, dash and underscore")
+            self.fault(test, field, f"{name!r} is no name of a site: it {SITE_FORM}")
         return name
 
     # --- series -----------------------------------------------------------------------------------------------------

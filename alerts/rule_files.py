@@ -16,6 +16,7 @@ from alerts.rules import RATIO_DETECTORS, SEVERITIES, Rule, RuleSet, Severity, i
 from streams import strict_yaml
 from streams.aggregates import Ratio
 from streams.durations import parse_duration
+from streams.events import SITE_FORM
 from streams.kpis import KPI_BY_NAME, KPIS, Kpi
 from streams.panes import DAY, HOUR, MINUTE, Pane
 from streams.rollups import FAMILY_OF
@@ -443,7 +444,7 @@ class _Compiler:
         sites: list[str] = self.field("sites", [])
         for site in sites:
             if not SITE_NAME.fullmatch(site):
-                self.fault("sites", f"{site!r} is no name of a site: up to 64 of a-z, 0-9, dot, dash and underscore")
+                self.fault("sites", f"{site!r} is no name of a site: it {SITE_FORM}")
         return frozenset(sites)
 
     def _labels(self, by: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
