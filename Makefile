@@ -57,6 +57,7 @@ format: $(VENV)/.dev ## format the code and write the generated pages anew
 	$(BIN)/ruff check --fix .
 	$(BIN)/python -m streams.schema > docs/events.md
 	$(BIN)/python -m streams.handbook > docs/measures.md
+	$(BIN)/python -m collector.handbook > docs/producers.md
 	$(BIN)/python -m agents.metrics docs/metrics.md
 	$(BIN)/python deploy/grafana/build.py > deploy/grafana/dashboards/overview.json
 

@@ -53,7 +53,7 @@ async def create_topics(settings: Settings) -> list[str]:
         if not missing:
             return []
         names = [settings.topic(topic.name) for topic in missing]
-        if await _embedded(admin):  # asking about a topic makes it
+        if await is_embedded(admin):  # asking about a topic makes it
             await admin.describe_topics(names)
             return names
         answer = await admin.create_topics(
@@ -76,7 +76,7 @@ async def check_topics(settings: Settings) -> list[Finding]:
         async with _admin(settings) as admin:
             described = {topic["topic"]: topic for topic in await admin.describe_topics()}
             present = [topic for topic in TOPICS if settings.topic(topic.name) in described]
-            configs = {} if await _embedded(admin) else await _configs(admin, [settings.topic(topic.name) for topic in present])
+            configs = {} if await is_embedded(admin) else await _configs(admin, [settings.topic(topic.name) for topic in present])
     except RefusedError as error:
         return [Finding("", str(error).rstrip("."), "Then start again.")]
     seen = f", or user {settings.username!r} may not see it: see docs/brokers.md" if settings.username else ""
@@ -163,7 +163,7 @@ async def _until_known(admin: Any, names: Collection[str]) -> None:
             await asyncio.sleep(0.05)
 
 
-async def _embedded(admin: Any) -> bool:
+async def is_embedded(admin: Any) -> bool:
     """The embedded broker has no topic settings and cannot be asked to make topics."""
     cluster: str = (await admin.describe_cluster())["cluster_id"] or ""
     return cluster.startswith("mockCluster")

@@ -26,18 +26,21 @@ from yarl import URL
 
 from agents import admin
 from agents.batches import AsFetched, BatchTransport, UnsupportedClientError, check_client
+from agents.exits import Exit
 from agents.http import EngineCollector, HealthServer, Readiness, new_registry
 from agents.logs import setup_logging
 from agents.publishing import FencedWriter, Publisher
 from agents.settings import Settings, not_listening
-from agents.tables import Exit, LogOffsets, Partitions, SupersededError
+from agents.state_log import LogOffsets
+from agents.tables import Partitions, SupersededError
 from agents.watchdog import Vitals, Watchdog
 from alerts.evaluation import Alert
 from streams.flow import State
+from streams.replay import TOPIC_ORDER
 
 log = logging.getLogger(__name__)
 
-SOURCES = ("customers", "website", "social", "reviews", "rollups")
+SOURCES = (*TOPIC_ORDER, "rollups")
 """Topics a worker reads; the first is handed over before the others of the same poll."""
 STATE_TOPIC = "state"
 
@@ -59,7 +62,11 @@ def die(code: Exit, why: str, error: BaseException | None = None) -> None:
 
 
 class Engine:
-    """The parts of one worker, and the tasks that keep them going. `app.engine` gives access to it."""
+    """The parts of one worker, and the tasks that keep them going.
+
+    `new_state(partition)` makes an empty state; `beside` runs as long as the worker does; `alerts` gives those that the worker knows;
+    `fence=False` only for the embedded broker.
+    """
 
     def __init__(
         self,
@@ -185,7 +192,7 @@ class Engine:
             await asyncio.sleep(0.5)
 
     @staticmethod
-    async def _or_die(task: Any) -> None:
+    async def _or_die(task: Coroutine[Any, Any, None]) -> None:
         try:
             await task
         except Exception as error:
@@ -234,18 +241,9 @@ class NoTables(TableManager):
         await self.recovery.start()
 
 
-def create_app(
-    settings: Settings,
-    new_state: Callable[[int], State],
-    *,
-    fence: bool = True,
-    collectors: Iterable[Collector] = (),
-    beside: Iterable[Callable[[], Coroutine[Any, Any, None]]] = (),
-    alerts: Callable[[], Iterable[Alert]] = tuple,
-) -> EngagementApp:
-    """The worker's application. `new_state(partition)` makes an empty state; `beside` runs as long as the worker does; `alerts` gives those that the
-    worker knows; `fence=False` only for the embedded broker."""
-    engine = Engine(settings, new_state, fence=fence, collectors=collectors, beside=beside, alerts=alerts)
+def create_app(engine: Engine) -> EngagementApp:
+    """The worker's application around an engine."""
+    settings = engine.settings
     app = EngagementApp(
         settings.app_id,
         broker=settings.faust_broker(),

@@ -15,9 +15,9 @@ from aiokafka.errors import KafkaError, for_code
 from agents import admin
 from agents.alerting import rule_paths
 from agents.files import read_sites
+from agents.reading import open_log, partition_counts
 from agents.settings import PREFIX, TLS, Settings, SettingsError
-from agents.tail import open_log, partition_counts
-from alerts.rules import RulesError, read_rules
+from alerts.rule_files import RulesError, read_rules
 from streams.panes import AHEAD_OF_RECEIPT
 from streams.sites import SitesError
 from streams.topics import EVENT_TOPICS
@@ -32,8 +32,6 @@ LOG_APPEND_TIME: Final = 1
 """Kafka's number for a timestamp that the broker wrote."""
 ASK_SECONDS: Final = 3.0
 GROUP_ENDED: Final = ("Dead", "Empty")
-EMBEDDED: Final = "mockCluster"
-"""How the cluster id of the embedded broker begins."""
 
 
 class Check(NamedTuple):
@@ -86,7 +84,7 @@ async def _of_broker(settings: Settings) -> AsyncIterator[Check]:
     client = AIOKafkaAdminClient(**settings.client_kwargs(), request_timeout_ms=int(admin.TIMEOUT_SECONDS * 1000))
     try:
         await client.start()
-        embedded = str((await client.describe_cluster())["cluster_id"] or "").startswith(EMBEDDED)
+        embedded = await admin.is_embedded(client)
         if embedded:
             yield Check("cluster", "warn", "this is the embedded broker: it keeps nothing after it stops", "For more than trying, take a real Kafka.")
         findings = await admin.check_topics(settings)

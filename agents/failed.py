@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 import click
 
+from agents.reading import Log, need_topic, open_log, partition_counts
 from agents.send import open_publisher
 from agents.settings import Settings
-from agents.tail import Line, Log, instant, judge, named, need_topic, open_log, partition_counts, printable, raw_fields, snippet
+from agents.tail import Line, decode_record, instant, named, printable, raw_fields, snippet
 from collector import refusals
 from collector.plan import Plans
 from collector.translation import Accepted
@@ -240,7 +241,7 @@ def route(failure: Failure, fix: str, plans: Plans | None = None) -> tuple[list[
         return _through_the_door(failure, failure.origin, plans)
     if failure.topic not in EVENT_TOPICS:  # not written by us
         return [], NO_TOPIC
-    event = judge(failure.value, failure.topic, failure.headers)
+    event = decode_record(failure.value, failure.topic, failure.headers)
     if fix == "topic" and isinstance(event, e.Rejected) and event.reason == e.Reason.WRONG_TOPIC:
         event = e.decode(failure.value)
     topic = failure.topic if isinstance(event, e.Rejected) else event.topic

@@ -23,9 +23,8 @@ from prometheus_client.registry import Collector
 from yarl import URL
 
 from agents import pages
-from agents.tables import Partitions
+from agents.tables import Owned, Partitions
 from alerts.evaluation import Alert
-from streams.flow import State
 
 EVERYWHERE: Final = ("0.0.0.0", "::")
 """Hosts that stand for all addresses of the machine."""
@@ -182,7 +181,7 @@ class HealthServer:
             "port": self.port,
             "pid": os.getpid(),
             "uptime_seconds": round(time.monotonic() - self._started, 1),
-            "partitions": {str(owned.partition): self._partition(owned.partition) for owned in self._partitions.owned.values()},
+            "partitions": {str(owned.partition): self._partition(owned) for owned in self._partitions.owned.values()},
         }
         return web.Response(text=json.dumps(status, default=str) + "\n", content_type="application/json")
 
@@ -200,20 +199,16 @@ class HealthServer:
         )
         return _json({"error": text}, 404) if _wants_json(request) else _html(pages.message_page("Not known here", text), 404)
 
-    def _partition(self, partition: int) -> dict[str, Any]:
-        owned = self._partitions.owned[partition]
-        described: dict[str, Any] = {
+    def _partition(self, owned: Owned) -> dict[str, Any]:
+        return {
             "held": owned.held,
             "applied": dict(owned.state.offsets),
             "durable": owned.durable,
             "lag": {topic: owned.lag(topic) for topic in self._topics},
             "flushes": owned.flushes,
+            "seq": owned.state.seq,
+            "state": owned.state.status(),
         }
-        if (seq := getattr(owned.state, "seq", None)) is not None:
-            described["seq"] = seq
-        if (more := _own_status(owned.state)) is not None:
-            described["state"] = more
-        return described
 
 
 def _wants_json(request: web.Request) -> bool:
@@ -226,8 +221,3 @@ def _json(content: Any, status: int = 200) -> web.Response:
 
 def _html(text: str, status: int = 200) -> web.Response:
     return web.Response(text=text, status=status, content_type="text/html", headers={"Vary": "Accept"} | pages.HEADERS)
-
-
-def _own_status(state: State) -> Any:
-    status = getattr(state, "status", None)
-    return status() if callable(status) else None

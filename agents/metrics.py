@@ -8,7 +8,6 @@ import platform
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -19,11 +18,12 @@ from prometheus_client.registry import Collector
 from streams.admission import unaccounted
 from streams.aggregates import Count, Mean, Ratio, Share, Sum
 from streams.flow import State
-from streams.kpis import KPIS, Kpi, Live, Window
+from streams.kpis import KPIS, Kpi
 from streams.labels import LABELS_KEPT
-from streams.panes import DAY, HOUR, MINUTE, WATERMARK_DELAY
+from streams.panes import WATERMARK_DELAY
 from streams.partition import Partition
 from streams.readings import Reading
+from streams.windows import window_name
 
 SERIES_LIMIT: Final = 4_500
 """Series of this collector; a process may have 5,000, and the engine's own take the rest."""
@@ -58,7 +58,7 @@ class ReadingsCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         partitions = [state for state in self._states() if isinstance(state, Partition)]
-        bounded = [family for families in FAMILIES for family in families(partitions)]
+        bounded = [family for families in BOUNDED for family in families(partitions)]
         yield from self._of_sites(partitions, self._limit - sum(len(family.samples) for family in bounded))
         yield CounterMetricFamily(
             "engagement_series_dropped", "Series of sites and measures left out because of the limit of series, summed over scrapes.", self._dropped
@@ -121,18 +121,6 @@ def has_numerator(kpi: Kpi) -> bool:
     """Whether a measure is one number over another."""
     nothing: list[Any] = [{} if slot.histogram else 0 for slot in kpi.value.slots()]
     return kpi.value.result(nothing, nothing).numerator is not None
-
-
-@cache
-def window_name(length: Window | str) -> str:
-    """As people write it: 5m, 1h, day, 7d, live5m."""
-    if isinstance(length, Live):
-        return f"live{length.minutes}m"
-    if isinstance(length, str):
-        return f"{length}m" if length.startswith("live") else length
-    if length > DAY and length % DAY == 0:
-        return f"{length // DAY}d"
-    return f"{length // HOUR}h" if length % HOUR == 0 else f"{length // MINUTE}m"
 
 
 def labelled_window(kpi: Kpi) -> str:
@@ -322,8 +310,8 @@ def _held(partitions: Sequence[Partition]) -> Iterator[Metric]:
     yield from (watermarks, since, subjects, ids, panes, rollups, grams, pruned, learned)
 
 
-FAMILIES: Final[tuple[Callable[[Sequence[Partition]], Iterable[Metric]], ...]] = (_build, _accounting, _held)
-"""What is exported beside the measures, by partition or once: bounded by closed sets, so it is never left out. Alerts will be one function more."""
+BOUNDED: Final[tuple[Callable[[Sequence[Partition]], Iterable[Metric]], ...]] = (_build, _accounting, _held)
+"""What is exported beside the measures, by partition or once: bounded by closed sets, so it is never left out."""
 
 
 def table() -> str:

@@ -4,7 +4,7 @@
 id and epoch of the partition's own. Taking a partition raises the epoch and writes a barrier under it; from its
 acknowledgement on the leader itself refuses every older owner. No transactions, no markers, one connection for all partitions.
 
-Private names of aiokafka 0.14 used here (and nowhere else but in `agents/batches.py`):
+Private names of aiokafka 0.14 used here (`agents/batches.py` and `collector/delivery.py` have theirs):
 `AIOKafkaProducer._txn_manager / _sender / _message_accumulator`, `Sender._txn_manager`,
 `MessageAccumulator._txn_manager / _batches / _pending_batches`, `TransactionManager._sequence_numbers`, `aiokafka.protocol.transaction`,
 `aiokafka.client.ConnectionGroup / CoordinationType`. The accumulator asks `sequence_number(tp)` right before `producer_id` and
@@ -20,11 +20,11 @@ from typing import Any, NamedTuple
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka import errors as kafka
 from aiokafka.client import ConnectionGroup, CoordinationType
-from aiokafka.partitioner import murmur2
 from aiokafka.producer.transaction_manager import TransactionManager
 from aiokafka.protocol.transaction import InitProducerIdRequest
 
 from streams.flow import Message
+from streams.topics import partition_of
 
 log = logging.getLogger(__name__)
 
@@ -302,7 +302,7 @@ class Publisher:
         known = self._partition_of_key.get((topic, key))
         if known is None:
             count = len(await self._producer.partitions_for(topic))
-            known = (murmur2(key) & 0x7FFFFFFF) % count
+            known = partition_of(key, count)
             if len(self._partition_of_key) >= MAX_CACHED_KEYS:
                 self._partition_of_key.clear()
             self._partition_of_key[topic, key] = known

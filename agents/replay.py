@@ -27,7 +27,7 @@ MAX_LINE_BYTES = 500_000
 """A line beyond this is cut before it is published: it is refused for its size all the same, and fits a record."""
 PACE_SECONDS = 0.02
 GC_THRESHOLDS = (50_000, 20, 100)
-"""As in the worker: rows are many and live long."""
+"""Seldom, for rows are many and live long; less seldom than in the worker, which is not over soon."""
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,13 +26,15 @@ from rich.live import Live
 from agents import replay
 from agents.admin import RefusedError
 from agents.brokers import BrokerError, EmbeddedBroker
-from agents.settings import PREFIX, SETTINGS, Settings, not_listening
+from agents.settings import Settings, not_listening
 from agents.simulate import SimulateError, simulate
-from agents.view import KEEPS_NOTHING, VERDICTS, Status, View, can_redraw
+from agents.view import KEEPS_NOTHING, Status, View, can_redraw
 from collector.keys import add_key, create_key
 from simulator.faults import Sent
 from simulator.incidents import Incident, parse_incident
-from simulator.shop import SITES_YAML, Shop
+from simulator.shop import Shop
+from simulator.sites import SITES_YAML
+from streams.admission import VERDICTS
 from streams.panes import MINUTE
 from streams.topics import EVENT_TOPICS
 
@@ -98,10 +100,7 @@ class _Child:
     def __init__(self, command: str, settings: Settings, directory: Path) -> None:
         self.command = command
         self.log_file = directory / f"{command}.log"
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
-        for setting in SETTINGS:
-            if (value := getattr(settings, setting.name)) is not None:
-                environment[setting.variable] = str(value)
+        environment = settings.environment(os.environ)
         # It runs where we do, so that a relative path names the same file there; and finds the code wherever that is, not in a folder of that name here.
         environment["PYTHONPATH"] = os.pathsep.join((str(CODE), *filter(None, (os.environ.get("PYTHONPATH"),))))
         with self.log_file.open("wb") as log:
@@ -278,7 +277,7 @@ class _Run:
 
     # --- watching ----------------------------------------------------------------------------------------------------
 
-    async def _or_stop(self, work: Any) -> None:
+    async def _or_stop(self, work: Coroutine[Any, Any, None]) -> None:
         """What fails in the background ends the run."""
         try:
             await work

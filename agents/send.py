@@ -15,10 +15,12 @@ from aiokafka.errors import KafkaError
 
 from agents.admin import RefusedError
 from agents.publishing import FlushFailedError, Publisher
+from agents.reading import need_topic, partition_counts
 from agents.replay import MAX_LINE_BYTES, Numbered, read_beside
 from agents.settings import Settings
-from agents.tail import need_topic, partition_counts, printable
+from agents.tail import printable
 from streams import events as e
+from streams.examples import EXAMPLES
 from streams.flow import Message
 from streams.intake import NEVER_LATE
 from streams.panes import AHEAD_OF_RECEIPT, GRACE, TOO_OLD, Pane
@@ -79,7 +81,7 @@ def compose(name: str | None, site: str | None, arguments: Iterable[str], *, exa
     """
     fields: dict[str, Any] = {} if name is None else {"type": name}
     if example and name is not None:
-        fields = {field: value for field, value in e.EXAMPLES[name].items() if field not in ("id", "at")}
+        fields = {field: value for field, value in EXAMPLES[name].items() if field not in ("id", "at")}
     if site is not None:
         fields["site"] = site
     kinds = _kinds(e.TYPES.get(name or ""))

@@ -10,7 +10,7 @@ import msgspec
 from agents.files import read
 from streams.sentiment import Sentiment, cap, understand
 from streams.sites import Site
-from streams.texts.calibration import Calibration, CalibrationError, Label, calibration, fit
+from streams.texts.calibration import Calibration, Label, calibration, fit
 from streams.texts.language import Language
 from streams.texts.overlay import MOST_REASONS, Curve
 from streams.texts.patterns import LIST
@@ -184,9 +184,3 @@ def refit_text(site: str, fitted: Refit) -> str:
     lines += ["", "For the sites file:", "", *place, f"{indent}sentiment:"]
     lines += [f"{indent}  p_negative: {{slope: {fitted.curve.slope:g}, intercept: {fitted.curve.intercept:g}}}"]
     return "\n".join(lines)
-
-
-__all__ = [
-    "CalibrationError", "Explained", "LabelsError", "Refit", "as_json", "as_text", "explain", "label_texts", "read_labels", "read_texts",
-    "refit", "refit_json", "refit_text",
-]  # fmt: skip

@@ -184,6 +184,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             f"{setting.variable:<24} {setting.shown(self)}{' (default)' if getattr(self, setting.name) == setting.default else ''}" for setting in SETTINGS
         )
 
+    def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
+        """Variables for a child that is to read these settings: what it inherits, with these in place of any that are there."""
+        own = {setting.variable: str(value) for setting in SETTINGS if (value := getattr(self, setting.name)) is not None}
+        return {name: value for name, value in inherited.items() if not name.startswith(PREFIX)} | own
+
     def topic(self, name: str) -> str:
         """Full name of the topic with this short name."""
         return self.topic_prefix + name

@@ -1,29 +1,21 @@
-"""`engage tail`: what is on the topics, as it arrives or from before. Reading a log without a consumer group is here for all commands."""
+"""`engage tail`: what is on the topics, as it arrives or from before."""
 
 import asyncio
 import base64
 import json
-import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import click
 import msgspec
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import KafkaError
 
-from agents.admin import RefusedError, UnreachableError, reach
+from agents.reading import open_log, received
 from agents.settings import Settings
 from streams import events as e
 from streams.intake import plain_value
 
-FETCH_WAIT_MS = 100
-"""The embedded broker answers an empty fetch only after the whole wait."""
-SILENCE_SECONDS = 30.0
-"""What is on the log must come; a broker that sends none of it for so long has stopped answering."""
 SHOWN = 60
 """Characters of one value in a line for people."""
 COMMON = frozenset({"type", "id", "site", "at", "sent_at", "received_at", "customer", "visitor", "user_agent"})
@@ -54,96 +46,6 @@ class Wanted(NamedTuple):
 EVERYTHING = Wanted()
 
 
-# --- reading a log ---------------------------------------------------------------------------------------------------
-
-
-async def partition_counts(settings: Settings) -> dict[str, int]:
-    """How many partitions every topic has that may be seen, by full name. Raises UnreachableError or RefusedError."""
-    await reach(settings)
-    client = AIOKafkaClient(**settings.client_kwargs())
-    try:
-        await client.bootstrap()
-        cluster = await client.fetch_all_metadata()  # names no topic, so it makes none
-        return {name: len(cluster.partitions_for_topic(name)) for name in cluster.topics()}
-    except KafkaError as error:
-        raise UnreachableError(f"Kafka at {settings.broker} stopped answering: {str(error) or type(error).__name__}") from None
-    finally:
-        await client.close()
-
-
-def need_topic(settings: Settings, name: str, counts: Mapping[str, int]) -> int:
-    """Partitions of the topic with this short name; raises RefusedError when there is none."""
-    if not (count := counts.get(settings.topic(name), 0)):
-        seen = f", or user {settings.username!r} may not see it: see docs/brokers.md" if settings.username else ""
-        raise RefusedError(f"The topic {settings.topic(name)} does not exist{seen}. Run `engage topics create`.")
-    return count
-
-
-class Log:
-    """Some topics, read without a group: nothing is committed and nobody is disturbed."""
-
-    def __init__(self, consumer: Any, partitions: list[TopicPartition]) -> None:
-        self.partitions = partitions
-        self._consumer = consumer
-
-    async def begins(self) -> dict[TopicPartition, int]:
-        return dict(await self._consumer.beginning_offsets(self.partitions))
-
-    async def ends(self) -> dict[TopicPartition, int]:
-        return dict(await self._consumer.end_offsets(self.partitions))
-
-    async def between(self, begins: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]) -> AsyncIterator[list[Any]]:
-        """Records from `begins` to before `ends`, one list per poll, each in order of time."""
-        left = self._go_to({tp: begin for tp, begin in begins.items() if begin < ends[tp]})
-        heard = time.monotonic()
-        while left:
-            if records := await self._poll(left):
-                heard = time.monotonic()
-                yield [record for record in records if record.offset < ends[TopicPartition(record.topic, record.partition)]]
-            left = {tp for tp in left if await self._consumer.position(tp) < ends[tp]}
-            if time.monotonic() - heard > SILENCE_SECONDS:
-                raise UnreachableError(f"Kafka stopped answering: nothing came for {SILENCE_SECONDS:g} s")
-
-    async def since(self, begins: Mapping[TopicPartition, int]) -> AsyncIterator[list[Any]]:
-        """Records from `begins` on and then as they come, for ever."""
-        partitions = self._go_to(begins)
-        while True:
-            if records := await self._poll(partitions):
-                yield records
-
-    def _go_to(self, positions: Mapping[TopicPartition, int]) -> set[TopicPartition]:
-        if positions:
-            self._consumer.assign(list(positions))
-        for partition, offset in positions.items():
-            self._consumer.seek(partition, offset)
-        return set(positions)
-
-    async def _poll(self, partitions: Iterable[TopicPartition]) -> list[Any]:
-        found = await self._consumer.getmany(*partitions, timeout_ms=FETCH_WAIT_MS)
-        return sorted((record for records in found.values() for record in records), key=_received)
-
-
-def _received(record: Any) -> int:
-    return int(record.timestamp)
-
-
-@asynccontextmanager
-async def open_log(settings: Settings, *topics: str) -> AsyncIterator[Log]:
-    """The log of topics (short names). Raises UnreachableError or RefusedError, saying what to do."""
-    counts = await partition_counts(settings)
-    partitions = [TopicPartition(settings.topic(name), number) for name in topics for number in range(need_topic(settings, name, counts))]
-    consumer = AIOKafkaConsumer(**settings.client_kwargs(), enable_auto_commit=False, auto_offset_reset="earliest", fetch_max_wait_ms=FETCH_WAIT_MS)
-    try:
-        await consumer.start()
-        yield Log(consumer, partitions)
-    except UnreachableError:
-        raise
-    except KafkaError as error:
-        raise RefusedError(f"Kafka does not let us read {', '.join(map(settings.topic, topics))}: {error!r}. Grant Read, see docs/brokers.md.") from None
-    finally:
-        await consumer.stop()
-
-
 # --- records as lines ------------------------------------------------------------------------------------------------
 
 
@@ -155,7 +57,7 @@ def event_line(settings: Settings) -> Callable[[Any], Line]:
         place = {"topic": topic, "partition": record.partition, "offset": record.offset, "received": instant(record.timestamp)}
         place["key"] = None if record.key is None else record.key.decode(errors="backslashreplace")
         where = click.style(f"{topic}/{record.partition}:{record.offset}", dim=True)
-        event = judge(record.value, topic, record.headers)
+        event = decode_record(record.value, topic, record.headers)
         if isinstance(event, e.Rejected):
             site, name, subject = named(record.key, record.value)
             why = click.style(f"rejected {event.reason} {printable(event.path)}", fg="red")
@@ -173,7 +75,7 @@ def event_line(settings: Settings) -> Callable[[Any], Line]:
     return line
 
 
-def judge(value: bytes | None, topic: str, headers: Iterable[tuple[str, bytes | None]] = ()) -> e.Event | e.Rejected:
+def decode_record(value: bytes | None, topic: str, headers: Iterable[tuple[str, bytes | None]] = ()) -> e.Event | e.Rejected:
     """As a worker decodes a record of the topic (short name): what its headers say comes first."""
     plain = plain_value(tuple(headers), value)
     return plain if isinstance(plain, e.Rejected) else e.decode(plain, topic)
@@ -248,7 +150,7 @@ async def follow(
                         yield line
                 else:
                     kept += records
-        for line in filter(wanted.has, map(line_of, sorted(kept, key=_received)[-(last or 0) :])):
+        for line in filter(wanted.has, map(line_of, sorted(kept, key=received)[-(last or 0) :])):
             yield line
         if onwards:
             async for records in log.since(ends):

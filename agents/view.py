@@ -11,13 +11,13 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from agents.metrics import window_name
+from streams.admission import VERDICTS
 from streams.aggregates import Quantile
 from streams.kpis import KPIS
 from streams.panes import DAY, HOUR, MINUTE
+from streams.windows import window_name
 
 KEEPS_NOTHING: Final = "The embedded broker keeps nothing: when this ends, events and measures are gone."
-VERDICTS: Final = ("applied", "late", "duplicate", "bot", "failed", "refused")
 TOP: Final = (
     ("active_visitors", 5 * MINUTE),
     ("page_views", 5 * MINUTE),

@@ -15,9 +15,10 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from agents.exits import Exit
+
 log = logging.getLogger(__name__)
 
-STUCK_EXIT_CODE = 74
 RECOVERY_LIMIT_SECONDS = 120.0
 
 
@@ -103,7 +104,7 @@ class Watchdog(threading.Thread):
         return None
 
     def _end(self, reason: str) -> None:
-        log.critical("stuck: %s; all stacks follow, then this process ends with code %d", reason, STUCK_EXIT_CODE)
+        log.critical("stuck: %s; all stacks follow, then this process ends with code %d", reason, Exit.STUCK)
         stream = sys.__stderr__
         if stream is not None:
             faulthandler.dump_traceback(file=stream, all_threads=True)
@@ -111,4 +112,4 @@ class Watchdog(threading.Thread):
                 for task in asyncio.all_tasks(self._loop):
                     print(f"Task {task.get_name()}, awaiting:", *awaiting(task.get_coro()), sep="\n", file=stream)
             stream.flush()
-        self._exit_process(STUCK_EXIT_CODE)
+        self._exit_process(Exit.STUCK)

@@ -306,7 +306,7 @@ def touch(path: str) -> None:
 
 def product(job: Mapping[str, Any]) -> dict[str, Any]:
     """The real worker. With `ends` it ends by itself and tells what it took, without them it runs until SIGTERM."""
-    from agents.app import create_app, run_worker
+    from agents.app import Engine, create_app, run_worker
     from agents.metrics import ReadingsCollector
     from streams.partition import Partition
     from streams.sites import Site, Sites
@@ -320,7 +320,7 @@ def product(job: Mapping[str, Any]) -> dict[str, Any]:
             watch.begin()
         return Partition(partition, PARTITIONS, sites)
 
-    app = create_app(settings, new_state, collectors=[ReadingsCollector(lambda: app.engine.states())])
+    app = create_app(Engine(settings, new_state, collectors=[ReadingsCollector(lambda: app.engine.states())]))
     watch = Watch(app, job) if "ends" in job else None
     sampler = Sampler() if watch is None and job.get("profile") else None
     engine_start = app.engine.start
@@ -352,7 +352,8 @@ def product(job: Mapping[str, Any]) -> dict[str, Any]:
 
 async def recovery(job: Mapping[str, Any]) -> dict[str, Any]:
     """A fresh process takes the state over; and how large its rows are."""
-    from agents.tables import RESERVED, loading_many_objects, read_rows
+    from agents.state_log import loading_many_objects, read_rows
+    from agents.tables import RESERVED
     from streams.partition import Partition
 
     settings = settings_for(job["broker"], job["set"], job["name"])

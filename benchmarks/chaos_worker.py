@@ -42,7 +42,8 @@ def main() -> int:
     if not fence:
         worker.FencedWriter = Unfenced  # type: ignore[attr-defined]
     state = Forgetful if os.environ.get("PROVE_NO_STAMP_CHECK") else Partition
-    return worker.run_worker(worker.create_app(settings, lambda partition: state(partition, settings.partitions), fence=fence))
+    engine = worker.Engine(settings, lambda partition: state(partition, settings.partitions), fence=fence)
+    return worker.run_worker(worker.create_app(engine))
 
 
 if __name__ == "__main__":

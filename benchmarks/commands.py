@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from agents.settings import PREFIX, SETTINGS, Settings
+from agents.settings import Settings
 from collector.keys import add_key, create_key
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,12 +22,10 @@ class Command:
     def __init__(self, name: str, settings: Settings, directory: Path, *options: str) -> None:
         self.name = name
         self.log_file = directory / f"{name}.log"
-        inherited = {variable: value for variable, value in os.environ.items() if not variable.startswith(PREFIX)}
-        own = {setting.variable: str(value) for setting in SETTINGS if (value := getattr(settings, setting.name)) is not None}
         with self.log_file.open("ab") as log:
             self._begin = log.tell()
             command = [sys.executable, "-m", "agents", name, *options]
-            self.process = subprocess.Popen(command, env=inherited | own, stdin=subprocess.PIPE, stdout=log, stderr=log, cwd=ROOT)
+            self.process = subprocess.Popen(command, env=settings.environment(os.environ), stdin=subprocess.PIPE, stdout=log, stderr=log, cwd=ROOT)
 
     def __enter__(self) -> "Command":
         return self

@@ -148,7 +148,7 @@ def rate(url: str, pid: int, size: int, key: str, seconds: float) -> float:
 class Bench:
     def __init__(self, broker: str, directory: Path, options: argparse.Namespace) -> None:
         self.options = options
-        keys = [{"name": "page", "kind": "write", "site": "shop"}, {"name": "backend", "kind": "server", "site": "shop", "rate": 1e9}]
+        keys: list[dict[str, Any]] = [{"name": "page", "kind": "write", "site": "shop"}, {"name": "backend", "kind": "server", "site": "shop", "rate": 1e9}]
         self.public, self.secret = write_keys(directory / "keys.yml", keys)
         self.directory = directory
         self.settings = Settings(

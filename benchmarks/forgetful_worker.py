@@ -8,7 +8,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from agents.alerting import Alerting
-from agents.app import create_app, run_worker
+from agents.app import Engine, create_app, run_worker
 from agents.settings import Settings
 from alerts.watch import OUTBOX_ROW, Watch
 from streams.sites import Sites
@@ -29,9 +29,9 @@ class ForgetfulAlerting(Alerting):
 
 def main() -> int:
     settings = Settings.from_env(os.environ)
-    alerting = ForgetfulAlerting(settings, Sites(), lambda: app.engine.states())
-    app = create_app(settings, alerting.new_state, collectors=[alerting], beside=[alerting.deliver])
-    return run_worker(app)
+    alerting = ForgetfulAlerting(settings, Sites(), lambda: engine.states())
+    engine = Engine(settings, alerting.new_state, collectors=[alerting], beside=[alerting.deliver])
+    return run_worker(create_app(engine))
 
 
 if __name__ == "__main__":

@@ -352,8 +352,8 @@ class Oracle:
                 understood = event.get("language", "en").replace("_", "-").split("-")[0].lower() == "en"
                 labels = {"segment": segment, "origin": ORIGIN[kind], "network": network}
                 score = self._score(text) if understood else None
-                label, complaints = (label_of(score or 0), []) if kind == "community_posted" else read(text)
-                slots = text_slots(score, label, 0 if kind == "community_posted" else PATTERNS)
+                said, complaints = (label_of(score or 0), []) if kind == "community_posted" else read(text)
+                slots = text_slots(score, said, 0 if kind == "community_posted" else PATTERNS)
                 self._count(partition, site, "text", happened.at, happened.level, labels, slots)
                 if understood:
                     self._complain(partition, site, happened.at, happened.level, labels, complaints)

@@ -28,10 +28,11 @@ from typing import Any, Literal
 import aiohttp
 from aiohttp import web
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from msgspec.structs import replace
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
-sys.path[:0] = [str(ROOT), str(HERE)]
+sys.path.insert(0, str(ROOT))
 
 from agents import admin  # noqa: E402
 from agents.settings import Settings  # noqa: E402
@@ -491,16 +492,14 @@ class Run:
     # --- workers -----------------------------------------------------------------------------------------------------
 
     def start_worker(self, number: int) -> None:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("ENGAGE_")} | {
-            "ENGAGE_BROKER": self.kafka.address, "ENGAGE_APP_ID": "prove", "ENGAGE_TOPIC_PREFIX": "prove.", "ENGAGE_PARTITIONS": str(PARTITIONS),
-            "ENGAGE_HTTP_PORT": str(self.ports[number]), "ENGAGE_SESSION_TIMEOUT": str(SESSION_TIMEOUT), "ENGAGE_HEARTBEAT": "1",
-            "ENGAGE_INSTANCE_ID": "prove-0" if number == 0 else "", "ENGAGE_RULES": str(self.directory / "rules.yml"),
-            "ENGAGE_ALERTMANAGER": f"http://127.0.0.1:{self.alertmanager.port}", "ENGAGE_WEBHOOK": self.receiver.url(HOOK),
-            "ENGAGE_WEBHOOK_SECRET": SECRET, "ENGAGE_EXTERNAL_URL": "http://engagement.example.org",
-        }  # fmt: skip
+        own = replace(
+            self.settings, http_port=self.ports[number], session_timeout=SESSION_TIMEOUT, heartbeat=1.0, instance_id="prove-0" if number == 0 else None,
+            rules=str(self.directory / "rules.yml"), alertmanager=f"http://127.0.0.1:{self.alertmanager.port}", webhook=self.receiver.url(HOOK),
+            webhook_secret=SECRET, external_url="http://engagement.example.org",
+        )  # fmt: skip
         command = [str(HERE / "forgetful_worker.py")] if self.options.forget else ["-m", "agents", "worker"]
         with (self.directory / f"worker{number}.log").open("ab") as log:
-            self.workers[number] = subprocess.Popen([sys.executable, *command], env=environment, stdout=log, stderr=log, cwd=ROOT)
+            self.workers[number] = subprocess.Popen([sys.executable, *command], env=own.environment(os.environ), stdout=log, stderr=log, cwd=ROOT)
 
     async def supervise(self) -> None:
         while True:

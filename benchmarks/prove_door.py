@@ -31,7 +31,7 @@ from msgspec.structs import replace  # noqa: E402
 
 from agents import admin  # noqa: E402
 from agents.settings import Settings  # noqa: E402
-from agents.tables import read_rows  # noqa: E402
+from agents.state_log import read_rows  # noqa: E402
 from benchmarks.commands import Command, write_keys  # noqa: E402
 from benchmarks.runs import prove, say  # noqa: E402
 from deploy.kafka import kafka as local_kafka  # noqa: E402

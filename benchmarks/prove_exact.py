@@ -24,16 +24,16 @@ from typing import Any, NamedTuple
 import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.partitioner import DefaultPartitioner
+from msgspec.structs import replace
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
-sys.path[:0] = [str(ROOT), str(HERE)]
-
-import oracle as recount  # noqa: E402
-from oracle import DAY, HOUR, MINUTE, QUARTER, Oracle, PaneKey, Sent, Slots  # noqa: E402
+sys.path.insert(0, str(ROOT))
 
 from agents import admin  # noqa: E402
 from agents.settings import Settings  # noqa: E402
+from benchmarks import oracle as recount  # noqa: E402
+from benchmarks.oracle import DAY, HOUR, MINUTE, QUARTER, Oracle, PaneKey, Sent, Slots  # noqa: E402
 from benchmarks.runs import prove, say  # noqa: E402
 from deploy.kafka import kafka as local_kafka  # noqa: E402
 from streams.journeys.reviews import Review  # noqa: E402
@@ -379,12 +379,9 @@ class Run:
     # --- workers -----------------------------------------------------------------------------------------------------
 
     def start(self, number: int) -> None:
-        s = self.settings
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("ENGAGE_")} | {
-            "ENGAGE_BROKER": s.broker, "ENGAGE_APP_ID": s.app_id, "ENGAGE_TOPIC_PREFIX": s.topic_prefix, "ENGAGE_PARTITIONS": str(s.partitions),
-            "ENGAGE_HTTP_PORT": "0", "ENGAGE_SESSION_TIMEOUT": str(s.session_timeout), "ENGAGE_HEARTBEAT": str(s.heartbeat),
-            "ENGAGE_INSTANCE_ID": "prove-0" if number == 0 else "", "PROVE_NO_FENCE": "1" if self.options.no_fence else "",
-            "PROVE_NO_STAMP_CHECK": "1" if self.options.no_stamp_check else "", "ENGAGE_FLUSH_SECONDS": str(self.options.flush_seconds),
+        own = replace(self.settings, http_port=0, instance_id="prove-0" if number == 0 else None, flush_seconds=self.options.flush_seconds)
+        environment = own.environment(os.environ) | {
+            "PROVE_NO_FENCE": "1" if self.options.no_fence else "", "PROVE_NO_STAMP_CHECK": "1" if self.options.no_stamp_check else "",
         }  # fmt: skip
         with (self.directory / f"worker{number}.log").open("ab") as log:
             self.workers[number] = subprocess.Popen([sys.executable, str(HERE / "chaos_worker.py")], env=environment, stdout=log, stderr=log, cwd=ROOT)

@@ -4,17 +4,13 @@ The way of one request is `Door.take`, read from top to bottom. A status says wh
 the answer says why, and so does the topic `failed`), 4xx it is wrong and stays wrong, 429 and 503 send it again after `Retry-After`.
 """
 
-import asyncio
 import base64
 import binascii
-import gc
 import logging
 import math
-import resource
-import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -26,14 +22,13 @@ from aiohttp.http import HttpProcessingError
 from collector import metrics
 from collector.debug import Recent
 from collector.delivery import Delivery
-from collector.envelopes import Envelope, open_envelope
+from collector.envelopes import open_envelope
 from collector.guard import Connection, Guard
-from collector.keys import Key, Keys, KeysError, server_key_in
+from collector.keys import Key, Keys, server_key_in
 from collector.limits import (
     BODY_BYTES,
     EVENTS,
     HEAVY,
-    IDLE_SECONDS,
     PARTS,
     UNPACKED_BYTES,
     UNPACKED_RATIO,
@@ -50,9 +45,10 @@ from collector.limits import (
 from collector.openapi import document
 from collector.plan import Plans
 from collector.refusals import TOPIC, Origin
-from collector.routes import DEVELOPMENT, ROUTES, Route
-from collector.spool import Spool, SpoolFullError
-from collector.translation import Accepted, Context, translate
+from collector.routes import Route, routes_of
+from collector.spool import SpoolFullError
+from collector.translation import Context, Outcome, translate
+from collector.wires.reading import Envelope
 from streams.events import Rejected, failure_headers
 from streams.flow import Message
 
@@ -74,8 +70,6 @@ UNPACKING_RATE: Final = 100.0
 HEAVY_RATE: Final = 50.0
 """Weight per second of all heavy bodies from senders without a server key: one hundredth of a core."""
 HEAVY_BURST: Final = 400.0
-STOP_SECONDS: Final = 4.0
-SPARE_FILES: Final = 100
 CORS: Final = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
@@ -100,15 +94,15 @@ class Options(NamedTuple):
     spool_bytes: int
     read_keys: Callable[[], Keys]
     """Raises KeysError."""
+    port: int
+    address_rate: float
+    """Requests per second from one address that does not show a server key."""
+    connections: int
+    """At once; a fortieth of them from one address."""
     plans: Plans | None = None
     host: str = "127.0.0.1"
-    port: int = 8088
     development: bool = False
     proxies: Networks = ()
-    address_rate: float = 200.0
-    """Requests per second from one address that does not show a server key."""
-    connections: int = 2_000
-    """At once; a fortieth of them from one address."""
 
 
 class Door:
@@ -119,7 +113,7 @@ class Door:
         self.delivery = delivery
         self.keys = options.read_keys()
         self.guard: Guard | None = None
-        self.metrics = metrics.Metrics(delivery, lambda: self.guard)
+        self.counted = metrics.Metrics(delivery, lambda: self.guard)
         self.recent = Recent() if options.development else None
         self._by_address = Buckets()
         self._by_key = Buckets()
@@ -138,9 +132,9 @@ class Door:
         begun = time.monotonic()
         answer = await self._take(request, route.place.wire, route.place.kind, begun)
         if isinstance(answer, Fault):
-            self.metrics.faults.labels(answer.reason).inc()
+            self.counted.faults.labels(answer.reason).inc()
             answer = _refusal(answer)
-        self.metrics.seconds.observe(time.monotonic() - begun)
+        self.counted.seconds.observe(time.monotonic() - begun)
         self._count(route.place.wire, answer.status)
         return answer
 
@@ -214,7 +208,7 @@ class Door:
             return Fault(400, "bad_body", f"The body cannot be read to its end: {str(error)[:200]}.")
         if connection is not None:
             connection.expect_nothing()
-        self.metrics.received_bytes.inc(size)
+        self.counted.received_bytes.inc(size)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _unpack(self, wire: str, headers: Mapping[str, str], query: Mapping[str, str], body: bytes, sender: str, now: float) -> bytes | Fault:
@@ -271,12 +265,12 @@ class Door:
             plan=None if options.plans is None else options.plans[key.site],
         )
 
-    def _answer(self, opened: Envelope, key: Key, outcomes: Sequence[Accepted | Rejected]) -> web.Response:
+    def _answer(self, opened: Envelope, key: Key, outcomes: Sequence[Outcome]) -> web.Response:
         """It is safe: count it, and say what was rejected and why."""
         wire = opened.wire
         rejected = [outcome for outcome in outcomes if isinstance(outcome, Rejected)]
         accepted = len(outcomes) - len(rejected)
-        counted = self.metrics
+        counted = self.counted
         if accepted:
             counted.accepted.labels(wire).inc(accepted)
         for outcome in outcomes:
@@ -318,7 +312,7 @@ class Door:
 
     async def openapi(self, _request: web.Request, _route: Route) -> web.Response:
         """What this door takes and answers, for programs."""
-        return _json(document(version("engagement-monitor"), routes_of(self.options)))
+        return _json(document(version("engagement-monitor"), routes_of(self.options.development)))
 
     # --- for operators -----------------------------------------------------------------------------------------------
 
@@ -330,8 +324,8 @@ class Door:
         room = f"{spool.events} events in the spool, {spool.used:,} of {spool.limit:,} bytes"
         return web.Response(status=200 if delivery.can_take else 503, text=f"Kafka is {'there' if delivery.is_direct else 'away'}, {room}\n")
 
-    async def metrics_page(self, _request: web.Request, _route: Route) -> web.Response:
-        return web.Response(body=self.metrics.page(), headers={"Content-Type": metrics.CONTENT_TYPE})
+    async def metrics(self, _request: web.Request, _route: Route) -> web.Response:
+        return web.Response(body=self.counted.page(), headers={"Content-Type": metrics.CONTENT_TYPE})
 
     async def debug(self, request: web.Request, _route: Route) -> web.Response:
         shown = None if self.recent is None else self.recent.shown(request.match_info["which"])
@@ -346,7 +340,7 @@ class Door:
 
     def handler(self, route: Route) -> Handler:
         """What aiohttp calls for a route."""
-        work: Callable[[web.Request, Route], Awaitable[web.Response]] = getattr(self, "metrics_page" if route.action == "metrics" else route.action)
+        work: Callable[[web.Request, Route], Awaitable[web.Response]] = getattr(self, route.action)
         inside_only = route.action in ("readyz", "metrics", "debug", "reset")
 
         async def handle(request: web.Request) -> web.StreamResponse:
@@ -384,13 +378,13 @@ class Door:
         """A filter for the server's log: what is no HTTP is counted, and not told with its bytes."""
         malformed = record.exc_info is not None and isinstance(record.exc_info[1], HttpProcessingError)
         if malformed:
-            self.metrics.faults.labels("malformed").inc()
+            self.counted.faults.labels("malformed").inc()
         return not malformed and record.levelno >= logging.INFO
 
     def _count(self, wire: str, status: int) -> None:
         counter = self._requests.get((wire, status))
         if counter is None:
-            counter = self._requests[wire, status] = self.metrics.requests.labels(wire, str(status))
+            counter = self._requests[wire, status] = self.counted.requests.labels(wire, str(status))
         counter.inc()
 
 
@@ -425,7 +419,7 @@ def _credential(authorization: str) -> str:
     return ""
 
 
-def _message(outcome: Accepted | Rejected, origin: Origin, received_at: int) -> Message:
+def _message(outcome: Outcome, origin: Origin, received_at: int) -> Message:
     """An accepted event for its topic, or a rejected one for the topic `failed`, as the workers write there."""
     if not isinstance(outcome, Rejected):
         return Message(outcome.topic, outcome.key, outcome.value)
@@ -461,85 +455,3 @@ def _refusal(fault: Fault) -> web.Response:
 
 def _json(content: Any, status: int = 200) -> web.Response:
     return web.Response(body=_encode(content), status=status, content_type="application/json", headers=ALLOW_ORIGIN)
-
-
-# --- the server ------------------------------------------------------------------------------------------------------
-
-
-def routes_of(options: Options) -> tuple[Route, ...]:
-    """What a door with these options serves."""
-    return (*ROUTES, *DEVELOPMENT) if options.development else ROUTES
-
-
-def create_app(door: Door) -> web.Application:
-    """All routes of the door."""
-    app = web.Application(middlewares=[door.middleware])
-    for route in routes_of(door.options):
-        app.router.add_route(route.method, route.path, door.handler(route))
-    return app
-
-
-@asynccontextmanager
-async def opened(options: Options) -> AsyncIterator[tuple[Door, int]]:
-    """A door that listens, and its port; on leaving, what was begun is finished and everything safe. Raises KeysError, SpoolError, OSError."""
-    delivery = Delivery(options.connection, options.prefix, Spool(options.spool, options.spool_bytes))
-    async with AsyncExitStack() as stack:
-        await delivery.start()
-        stack.push_async_callback(delivery.stop)
-        door = Door(options, delivery)
-        # Bodies are unpacked in `limits`, which is stricter.
-        server_log = logging.Logger("collector.http", logging.DEBUG)
-        server_log.parent = log
-        server_log.addFilter(door.count_malformed)
-        runner = web.AppRunner(
-            create_app(door), access_log=None, logger=server_log, auto_decompress=False, keepalive_timeout=IDLE_SECONDS, lingering_time=2.0,
-            shutdown_timeout=STOP_SECONDS,
-        )  # fmt: skip
-        await runner.setup()
-        assert runner.server is not None
-        stack.push_async_callback(runner.cleanup)
-        most = _most_connections(options.connections)
-        door.guard = Guard(runner.server, most=most, per_address=max(10, options.connections // 40), proxies=options.proxies)
-        stack.callback(door.guard.close)
-        watch = asyncio.create_task(door.guard.watch(), name="guard")
-        stack.callback(watch.cancel)
-        server = await asyncio.get_running_loop().create_server(door.guard, options.host, options.port, backlog=1024)
-        stack.callback(server.close)
-        yield door, int(server.sockets[0].getsockname()[1])
-
-
-async def serve(options: Options, on_start: Callable[[int], None]) -> dict[str, int]:
-    """Run until SIGTERM or SIGINT; SIGHUP reads the keys again. Tells the port; returns how many messages Kafka has confirmed, by topic, and `spooled`."""
-    loop, stop = asyncio.get_running_loop(), asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    async with opened(options) as (door, port):
-        loop.add_signal_handler(signal.SIGHUP, _read_keys_again, door)
-        gc.freeze()  # what is here by now stays
-        gc.set_threshold(20_000, 20, 50)
-        on_start(port)
-        await stop.wait()
-        log.info("Stopping: no new connections; what has begun is finished")
-    return {**door.delivery.delivered, "spooled": door.delivery.spool.events}
-
-
-def _read_keys_again(door: Door) -> None:
-    """A file that cannot be used changes nothing."""
-    try:
-        door.keys = door.options.read_keys()
-    except (KeysError, OSError) as error:
-        log.error("The keys stay as they were: %s", error)
-    else:
-        log.info("The keys file was read again: %d keys", len(door.keys.all))
-
-
-def _most_connections(wanted: int) -> int:
-    """As many connections as wanted, or as the system lets a process have files."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = wanted + SPARE_FILES
-    if soft < needed:
-        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    if soft < needed:
-        log.warning("The system allows %d open files: at most %d connections instead of %d; raise `ulimit -n`", soft, soft - SPARE_FILES, wanted)
-    return min(wanted, soft - SPARE_FILES)

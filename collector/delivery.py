@@ -4,7 +4,8 @@ Requests that wait at the same time share one flush: one record batch per partit
 it open what Kafka has: then the producer is thrown away, what it did not confirm goes to the spool, and a new producer sends it once more. So a
 message may arrive twice, with the same id, and never not at all. While the spool holds anything, new messages go to its end: order stays.
 
-The only private names of aiokafka here are the producer's `_sender` and `_closed`: without them one whose broker hangs cannot be stopped.
+Private names of aiokafka 0.14 used here (`agents/batches.py` and `agents/publishing.py` have theirs): `AIOKafkaProducer._sender / _closed`. Without them
+one whose broker hangs cannot be stopped.
 """
 
 import asyncio

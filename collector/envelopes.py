@@ -7,8 +7,6 @@ from collector.wires import WIRES
 from collector.wires.reading import Envelope
 from streams.events import Rejected
 
-__all__ = ["PATHS", "Envelope", "Place", "open_envelope"]
-
 
 class Place(NamedTuple):
     """What a path takes."""
@@ -38,5 +36,4 @@ def open_envelope(wire: str, kind: str, headers: Mapping[str, str], query: Mappi
     lower case, or the mapping does not mind. Formats are told by the content, never by Content-Type, save those of CloudEvents.
     Rejected where no messages can be told apart; a bad message in a readable batch is left to `translate`. Never raises for data.
     """
-    opened: Envelope | Rejected = WIRES[wire].open(kind, headers, query, body)
-    return opened
+    return WIRES[wire].open(kind, headers, query, body)

@@ -11,7 +11,22 @@ from msgspec import inspect
 from collector.money import NUMBER, currency_of, minor_units
 from collector.names import SOURCES, Row, normal, row_of
 from collector.wires.reading import Said, instant, text_of
-from streams.events import EVENT_TYPES, NAMES, TYPES, Campaign, Event, Item, Reason, Rejected, SpendRecorded
+from streams.events import (
+    EVENT_TYPES,
+    MAX_ITEMS,
+    MAX_LONG_TEXT,
+    MAX_PROPERTIES,
+    MAX_SHORT_TEXT,
+    MAX_TEXT,
+    NAMES,
+    TYPES,
+    Campaign,
+    Event,
+    Item,
+    Reason,
+    Rejected,
+    SpendRecorded,
+)
 from streams.schema import form_of
 
 UNMAPPED, LEFT_OUT, CUT = "unmapped", "properties_left_out", "cut"
@@ -149,9 +164,6 @@ _LABELS: Final = _fields_named(Event, ("segment", "channel", "country"))
 """Fields of every event that properties of the same name become."""
 _HAS_CURRENCY: Final = frozenset(name for name, struct in TYPES.items() if "currency" in struct.__struct_fields__)
 
-PROPERTIES_KEPT: Final = 32
-TEXT_KEPT: Final = 256
-
 
 def flat(properties: Mapping[str, Any], flags: Flags, used: Iterable[str] = ()) -> dict[str, Any]:
     """What of the properties is text, number or bool, at most 32; texts are cut to 256 characters."""
@@ -159,13 +171,13 @@ def flat(properties: Mapping[str, Any], flags: Flags, used: Iterable[str] = ()) 
     for name, value in properties.items():
         if value is None or name in used:
             continue
-        if len(kept) == PROPERTIES_KEPT:
+        if len(kept) == MAX_PROPERTIES:
             flags.add(LEFT_OUT)
             break
         if isinstance(value, str):
-            if len(value) > TEXT_KEPT:
+            if len(value) > MAX_TEXT:
                 flags.add(CUT)
-                value = value[:TEXT_KEPT]
+                value = value[:MAX_TEXT]
         elif isinstance(value, Decimal):
             value = float(value)
             if value in (float("inf"), float("-inf")):
@@ -174,7 +186,7 @@ def flat(properties: Mapping[str, Any], flags: Flags, used: Iterable[str] = ()) 
         elif not (isinstance(value, bool | float) or (isinstance(value, int) and -(2**63) <= value < 2**63)):
             flags.add(LEFT_OUT)
             continue
-        kept[name[:TEXT_KEPT]] = value
+        kept[name[:MAX_TEXT]] = value
     return kept
 
 
@@ -201,7 +213,7 @@ def _track(said: Said, flags: Flags) -> list[Fields] | Rejected:
 
 def _candidate(said: Said, flags: Flags) -> Fields:
     """What has no row, as a click on an element of its name: counted, and a goal as soon as an operator says so."""
-    fields: Fields = {"type": "element_clicked", "element": said.name[:TEXT_KEPT]}
+    fields: Fields = {"type": "element_clicked", "element": said.name[:MAX_TEXT]}
     path = _path(said)
     if path is not None:
         fields["path"] = path
@@ -322,8 +334,8 @@ def _add_items(fields: Fields, properties: Mapping[str, Any], currency: str | No
     if not isinstance(products, list) or currency is None:
         return
     used |= {"items", "products"}
-    items = [_item(product, currency, flags) for product in products[:201]]
-    if None in items or len(items) > 200:
+    items = [_item(product, currency, flags) for product in products[: MAX_ITEMS + 1]]
+    if None in items or len(items) > MAX_ITEMS:
         flags.add(ITEMS_LEFT_OUT)
     else:
         fields["items"] = items
@@ -346,8 +358,6 @@ def _item(product: Any, currency: str, flags: Flags) -> Fields | None:
 
 # --- pages and people ------------------------------------------------------------------------------------------------
 
-PATH_KEPT: Final = 2_048
-
 
 def _page(said: Said, flags: Flags) -> list[Fields] | Rejected:
     path = _path(said)
@@ -355,11 +365,11 @@ def _page(said: Said, flags: Flags) -> list[Fields] | Rejected:
         path = "/" + said.name.strip("/")
     if path is None:
         return Rejected(Reason.MISSING_FIELD, f"{said.place}.url", "A page needs its `url`, its `path` or a name.")
-    fields: Fields = {"type": "page_viewed", "path": path[:PATH_KEPT]}
+    fields: Fields = {"type": "page_viewed", "path": path[:MAX_LONG_TEXT]}
     for name in ("title", "referrer", "view"):
         value = text_of(said.properties.get(name)) or text_of(said.page.get(name))
         if value is not None:
-            fields[name] = value[: PATH_KEPT if name != "view" else TEXT_KEPT]
+            fields[name] = value[: MAX_LONG_TEXT if name != "view" else MAX_TEXT]
     campaign = _campaign(said)
     if campaign:
         fields["campaign"] = campaign
@@ -378,7 +388,7 @@ def _path(said: Said) -> str | None:
             path, search = path or parts.path or ("/" if parts.netloc else None), search or parts.query
         if path is not None:
             query = (search or "").lstrip("?")
-            return (path if "?" in path or not query else f"{path}?{query}")[:PATH_KEPT]
+            return (path if "?" in path or not query else f"{path}?{query}")[:MAX_LONG_TEXT]
     return None
 
 
@@ -393,7 +403,7 @@ def _campaign(said: Said) -> dict[str, str]:
             except ValueError:
                 parsed = {}
             given = {name: parsed.get("utm_campaign" if name == "name" else f"utm_{name}", [None])[0] for name in given}
-    return {name: text[:TEXT_KEPT] for name, value in given.items() if (text := text_of(value)) is not None}
+    return {name: text[:MAX_TEXT] for name, value in given.items() if (text := text_of(value)) is not None}
 
 
 def _identify(said: Said, flags: Flags) -> list[Fields]:
@@ -404,7 +414,7 @@ def _identify(said: Said, flags: Flags) -> list[Fields]:
     if said.properties or not events:
         segment = text_of(said.properties.get("segment"))
         updated = {"type": "customer_updated", "traits": flat(said.properties, flags)}
-        events.append(updated if segment is None else {**updated, "segment": segment[:64]})
+        events.append(updated if segment is None else {**updated, "segment": segment[:MAX_SHORT_TEXT]})
     return events
 
 

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from typing import Final
 
-from collector.filling import FLAGS, PROPERTIES_KEPT, TEXT_KEPT
+from collector.filling import FLAGS
 from collector.money import EXPONENTS
 from collector.names import SOURCES, TABLE, Row
 from collector.privacy import ALLOWED_QUERY
-from streams.events import EVENT_TYPES, MAX_EVENT_BYTES, Event
+from streams.events import EVENT_TYPES, MAX_EVENT_BYTES, MAX_PROPERTIES, MAX_TEXT, Event
 
 
 def _codes(exponent: int) -> str:
@@ -87,7 +87,7 @@ its own name, as an integer. `products` become `items` when all have an id and a
 
 `segment`, `channel` and `country` (two letters) become the fields of that name of any event; the trait `segment` too.
 
-Everything else of the properties is kept under `properties`: texts (cut to {TEXT_KEPT} characters), numbers and bools, at most {PROPERTIES_KEPT}.
+Everything else of the properties is kept under `properties`: texts (cut to {MAX_TEXT} characters), numbers and bools, at most {MAX_PROPERTIES}.
 Nothing of this refuses an event:
 
 | flag | what was done |

@@ -18,6 +18,7 @@ import yaml
 from msgspec import Meta
 
 from streams import strict_yaml
+from streams.events import SITE_FORM
 from streams.sites import SITE_NAME
 
 WRITE, SERVER = "wk_", "sk_"
@@ -118,7 +119,7 @@ def _key(entry: Any, where: str) -> Key:
         raise KeysError(f"{where}: {error}; fields: {', '.join(Key.__struct_fields__)}.") from None
     where = f"{where} ({key.name})"
     if not SITE_NAME.fullmatch(key.site):
-        raise KeysError(f"{where}: site {key.site!r}: a site's name is up to 64 of a-z, 0-9, dot, dash and underscore, the first a letter or digit.")
+        raise KeysError(f"{where}: site {key.site!r}: a site's name {SITE_FORM}.")
     if not _NAME.fullmatch(key.name):
         raise KeysError(f"{where}: a name is up to 32 of a-z, 0-9 and dash, the first a letter or digit.")
     if key.kind == "server" and (key.hash is None or not _HASH.fullmatch(key.hash) or key.key is not None or key.origins):

@@ -9,7 +9,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-from streams.events import EXAMPLES, TYPES, Event
+from streams.events import TYPES, Event
+from streams.examples import EXAMPLES
 
 
 class Row(NamedTuple):

@@ -9,7 +9,9 @@ from typing import Any, Final
 
 from collector.limits import BODY_BYTES, EVENTS, UNPACKED_BYTES, UNPACKED_RATIO
 from collector.routes import Route
-from streams.events import EXAMPLES, NAMES
+from streams.cloudevents import BATCH, STRUCTURED
+from streams.events import NAMES
+from streams.examples import EXAMPLES
 from streams.schema import components
 
 VERSION: Final = "3.1.0"
@@ -204,6 +206,6 @@ def _native() -> dict[str, Any]:
     return {
         "application/json": {"schema": {"anyOf": [_schema("AnyEvent"), _list("AnyEvent")]}, "example": EXAMPLES["page_viewed"]},
         "application/x-ndjson": {"schema": _TEXT},
-        "application/cloudevents+json": {"schema": cloudevent, "example": _CLOUD_EVENT},
-        "application/cloudevents-batch+json": {"schema": {"type": "array", "items": cloudevent, "maxItems": EVENTS}, "example": [_CLOUD_EVENT]},
+        STRUCTURED: {"schema": cloudevent, "example": _CLOUD_EVENT},
+        BATCH: {"schema": {"type": "array", "items": cloudevent, "maxItems": EVENTS}, "example": [_CLOUD_EVENT]},
     }

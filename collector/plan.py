@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from streams import strict_yaml
-from streams.events import NAMES, TYPES, ConsentChanged, EraseRequested, Event, Reason
+from streams.events import NAMES, SITE_FORM, TYPES, ConsentChanged, EraseRequested, Event, Reason
 from streams.sites import SITE_NAME
 from streams.words import suggest
 
@@ -87,7 +87,7 @@ def load_plans(text: str, name: str = "plan file") -> Plans:
         raise PlanError(f"{name}: {error}; a plan file holds `default:` and `sites:`") from None
     for site in file.sites:
         if not SITE_NAME.fullmatch(site):
-            raise PlanError(f"{name}: site {site!r}: a site's name is up to 64 of a-z, 0-9, dot, dash and underscore, the first a letter or digit")
+            raise PlanError(f"{name}: site {site!r}: a site's name {SITE_FORM}")
     named = {site: _plan(content, f"{name}: site {site}") for site, content in file.sites.items()}
     return Plans(named, None if file.default is None else _plan(file.default, f"{name}: default"))
 

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from collector.envelopes import Envelope
 from collector.plan import Plan
 from collector.translation import Context, Outcome, translate
 from collector.wires import WIRES
+from collector.wires.reading import Envelope
 from streams.flow import Headers
 
 TOPIC: Final = "collector"

@@ -39,3 +39,8 @@ DEVELOPMENT: Final = (
     Route("POST", "/v1/debug/reset", "reset"),
 )
 """In development mode only."""
+
+
+def routes_of(development: bool) -> tuple[Route, ...]:
+    """What a door serves."""
+    return (*ROUTES, *DEVELOPMENT) if development else ROUTES

@@ -1,7 +1,7 @@
 """From what an SDK says to events that Kafka takes, or to the reason why not."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 from xxhash import xxh3_128_hexdigest
@@ -39,15 +39,11 @@ class Accepted(NamedTuple):
     key: bytes
     value: bytes
     flags: tuple[str, ...] = ()
-    """What was cut or left out (`FLAGS`), to be counted beside."""
+    """What was cut or left out (`filling.FLAGS`), to be counted beside."""
 
 
-Refused: TypeAlias = Rejected
-"""Why a message is no event; `raw` is the message as it came."""
-Outcome: TypeAlias = Accepted | Refused
-
-FLAGS: Final = filling.FLAGS
-"""The flags an accepted event may have, and what they mean."""
+Outcome: TypeAlias = Accepted | Rejected
+"""Of a rejected message, `raw` is the message as it came."""
 
 _encode = msgspec.json.Encoder().encode
 

@@ -10,7 +10,7 @@ from typing import Any, Final, NoReturn, TypeVar
 import click
 
 from agents.settings import Settings
-from simulator.incidents import parse_duration
+from streams.durations import YEAR, parse_duration
 from streams.words import suggest
 
 T = TypeVar("T")
@@ -86,7 +86,7 @@ class Parsed(click.ParamType):
 
 def duration(text: str) -> int:
     """Milliseconds of `10s`, `5m`, `1h30m`, `250ms`; a number alone is seconds. Raises ValueError."""
-    return parse_duration(f"{text}s" if re.fullmatch(r"\d+(\.\d+)?", text) else text)
+    return parse_duration(f"{text}s" if re.fullmatch(r"\d+(\.\d+)?", text) else text, YEAR)
 
 
 DURATION: Final = Parsed("TIME", duration)

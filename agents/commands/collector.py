@@ -26,9 +26,10 @@ def collector(embedded: bool) -> None:
     from agents.files import read_keys, read_plans
     from agents.logs import setup_logging
     from agents.settings import not_listening
-    from collector.app import Options, serve
+    from collector.app import Options
     from collector.keys import Keys, create_key
     from collector.limits import networks
+    from collector.server import serve
     from collector.spool import SpoolError
 
     settings = read_settings()

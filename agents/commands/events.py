@@ -34,6 +34,6 @@ def asyncapi() -> None:
 def openapi() -> None:
     """Print the OpenAPI 3.1 document of the collector, which serves the same at /openapi.json."""
     from collector.openapi import document
-    from collector.routes import DEVELOPMENT, ROUTES
+    from collector.routes import routes_of
 
-    print_json(document(version("engagement-monitor"), (*ROUTES, *DEVELOPMENT)))
+    print_json(document(version("engagement-monitor"), routes_of(development=True)))

@@ -23,7 +23,7 @@ def rules() -> None:
 def check(paths: tuple[Path, ...], as_json: bool) -> None:
     """Say what is wrong with rule files and directories (default: those of ENGAGE_RULES, else the product's own); exit code 1 if anything is."""
     from agents.alerting import rule_paths
-    from alerts.rules import RulesError, read_rules
+    from alerts.rule_files import RulesError, read_rules
 
     faults, number = [], 0
     try:
@@ -91,7 +91,7 @@ def replay(
     from agents.commands.progress import progress
     from agents.files import read_sites
     from agents.replay import STDIN, Lines
-    from alerts.rules import RulesError, read_rules
+    from alerts.rule_files import RulesError, read_rules
 
     settings = read_settings()
     sites = read_sites(settings)

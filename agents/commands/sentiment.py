@@ -98,8 +98,9 @@ def label(file: Path, labels: Path, site: str) -> None:
 def refit(labels: Path, site: str, as_json: bool) -> None:
     """Fit the two numbers of p_negative to at least 50 labels, and print the lines for the sites file with the calibration before and after."""
     from agents import sentiment as texts
+    from streams.texts.calibration import CalibrationError
 
-    with sentence(texts.LabelsError, texts.CalibrationError):
+    with sentence(texts.LabelsError, CalibrationError):
         fitted = texts.refit(texts.read_labels(labels), _named(site))
     if as_json:
         print_json(texts.refit_json(fitted))

@@ -8,7 +8,7 @@ import click
 
 from agents.commands.base import DURATION, Number, Parsed, Whole, ask, examples, read_settings
 from simulator.incidents import KINDS, parse_incident
-from simulator.shop import SITES, Shop
+from simulator.sites import BUSINESSES
 
 INCIDENT: Final = Parsed("KIND@START+LENGTH[*STRENGTH]", parse_incident)
 
@@ -25,7 +25,7 @@ INCIDENT: Final = Parsed("KIND@START+LENGTH[*STRENGTH]", parse_incident)
 @click.option("--history", type=DURATION, default="26h", show_default=True, help="So much of the past first, at a lower rate; 0 for none.")
 @click.option("--incident", "incidents", type=INCIDENT, multiple=True, help=f"May be given several times. Kinds: {', '.join(KINDS)}.")
 @click.option("--duration", type=DURATION, help="End by itself so long after the start (default: with Ctrl-C).")
-@click.option("--sites", default=",".join(SITES), show_default=True, metavar="NAME,…", help="Incidents happen at the first.")
+@click.option("--sites", default=",".join(business.site for business in BUSINESSES), show_default=True, metavar="NAME,…", help="Incidents happen at the first.")
 def simulate(rate: float, seed: int, history: int, incidents: Sequence[Any], duration: int | None, sites: str) -> None:
     """Publish the events of made-up businesses: an outdoor shop and an office tool.
 
@@ -33,6 +33,7 @@ def simulate(rate: float, seed: int, history: int, incidents: Sequence[Any], dur
     standard output is one JSON object: what was sent, by what should become of it.
     """
     from agents.simulate import simulate_until, wall_clock
+    from simulator.shop import Shop
 
     try:
         shop = Shop(seed, wall_clock(), rate=rate, sites=sites.split(","), history=history, incidents=incidents)

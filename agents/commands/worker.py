@@ -22,15 +22,15 @@ def worker(embedded: bool) -> None:
     settings.client_kwargs()  # certificates that cannot be read are said now
 
     from agents.alerting import Alerting
-    from agents.app import create_app, run_worker
+    from agents.app import Engine, create_app, run_worker
     from agents.metrics import ReadingsCollector
 
-    alerting = Alerting(settings, sites, lambda: app.engine.states(), lambda: app.engine.url)
-    collectors = [ReadingsCollector(lambda: app.engine.states()), alerting]
+    alerting = Alerting(settings, sites, lambda: engine.states(), lambda: engine.url)
+    collectors = [ReadingsCollector(lambda: engine.states()), alerting]
     beside = [alerting.deliver, alerting.keep_rules]
-    app = create_app(settings, alerting.new_state, fence=not embedded, collectors=collectors, beside=beside, alerts=alerting.alerts)
+    engine = Engine(settings, alerting.new_state, fence=not embedded, collectors=collectors, beside=beside, alerts=alerting.alerts)
     if embedded:
         from agents.run import end_with_standard_input
 
         end_with_standard_input()
-    finish(run_worker(app))
+    finish(run_worker(create_app(engine)))

@@ -7,8 +7,8 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 import msgspec
-from xxhash import xxh3_128_hexdigest
 
+from streams import cloudevents
 from streams.events import MAX_DEPTH, MAX_EVENT_BYTES, Event, Reason, Rejected, decode, explain, millis
 
 
@@ -178,13 +178,10 @@ def text_of(value: Any) -> str | None:
     return str(value)
 
 
-_ID_LIMIT = 128
-
-
 def identity(value: Any) -> str | None:
-    """An id or name of a subject; None where there is none. What is too long to keep is replaced by its hash, so that it still tells apart."""
+    """An id or name of a subject, hashed where it is too long to keep; None where there is none."""
     text = text_of(value)
-    return text if text is None or len(text) <= _ID_LIMIT else f"xxh3:{xxh3_128_hexdigest(text.encode('utf-8', 'replace'))}"
+    return None if text is None else cloudevents.identity(text)
 
 
 _DIGITS = re.compile(r"-?\d{1,18}(\.\d+)?")

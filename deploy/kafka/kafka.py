@@ -304,49 +304,18 @@ def make_certificates(directory: Path) -> None:
         )
     directory.mkdir(parents=True, exist_ok=True)
 
-    def run(*arguments: str) -> None:
-        done = subprocess.run([openssl, *arguments], cwd=directory, capture_output=True, text=True, check=False)
+    def run(command: str) -> None:
+        done = subprocess.run([openssl, *command.split()], cwd=directory, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise KafkaError(f"openssl {arguments[0]} failed:\n{done.stderr.strip()}")
+            raise KafkaError(f"openssl {command.partition(' ')[0]} failed:\n{done.stderr.strip()}")
 
     (directory / "san.cnf").write_text(f"subjectAltName=IP:{LOOPBACK},DNS:localhost\nextendedKeyUsage=serverAuth,clientAuth\n")
     old = os.umask(0o077)
     try:
-        authority = ["-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign,cRLSign"]
-        run(
-            "req",
-            "-x509",
-            "-newkey",
-            "rsa:2048",
-            "-nodes",
-            "-days",
-            "3650",
-            "-subj",
-            "/CN=engagement-local-ca",
-            *authority,
-            "-keyout",
-            "ca.key",
-            "-out",
-            "ca.pem",
-        )
-        run("req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=engagement-broker", "-keyout", "broker.key", "-out", "broker.csr")
-        run(
-            "x509",
-            "-req",
-            "-in",
-            "broker.csr",
-            "-CA",
-            "ca.pem",
-            "-CAkey",
-            "ca.key",
-            "-CAcreateserial",
-            "-days",
-            "3650",
-            "-extfile",
-            "san.cnf",
-            "-out",
-            "broker.crt",
-        )
+        authority = "-addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign,cRLSign"
+        run(f"req -x509 -newkey rsa:2048 -nodes -days 3650 -subj /CN=engagement-local-ca {authority} -keyout ca.key -out ca.pem")
+        run("req -newkey rsa:2048 -nodes -subj /CN=engagement-broker -keyout broker.key -out broker.csr")
+        run("x509 -req -in broker.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 3650 -extfile san.cnf -out broker.crt")
         (directory / "broker.pem").write_text((directory / "broker.key").read_text() + (directory / "broker.crt").read_text())
     finally:
         os.umask(old)

@@ -21,7 +21,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from msgspec.structs import replace
 
 from agents.settings import Settings
-from agents.tables import RESERVED, read_rows
+from agents.state_log import read_rows
+from agents.tables import RESERVED
 from streams import topics
 
 HERE = Path(__file__).parent

@@ -89,7 +89,7 @@ class Misbehaving(Counting):
 
 
 def main() -> int:
-    from agents.app import create_app, run_worker
+    from agents.app import Engine, create_app, run_worker
     from agents.settings import Settings
 
     if os.environ.get("COUNTING") == "deaf":
@@ -102,7 +102,8 @@ def main() -> int:
         batches.poll = hears_nothing  # type: ignore[assignment]
         del os.environ["COUNTING"]
     settings = Settings.from_env(os.environ)
-    return run_worker(create_app(settings, Misbehaving if "COUNTING" in os.environ else Counting, fence=os.environ.get("UNFENCED") is None))
+    engine = Engine(settings, Misbehaving if "COUNTING" in os.environ else Counting, fence=os.environ.get("UNFENCED") is None)
+    return run_worker(create_app(engine))
 
 
 if __name__ == "__main__":

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from agents.alerting import DEFAULT_RULES, Alerting, rule_paths
+from agents.alerting import Alerting, rule_paths
 from agents.settings import Settings, SettingsError
+from alerts.rule_files import DEFAULT_RULES
 from streams.sites import Sites
 
 RULE = """

@@ -10,7 +10,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.protocol.fetch import FetchRequest
 
 from agents.publishing import FencedError, FencedWriter, FlushTooLargeError, Identity, Publisher
-from agents.tables import OWNER_KEY, read_rows
+from agents.state_log import read_rows
+from agents.tables import OWNER_KEY
 from streams.flow import Message
 from tests.agents.conftest import Cluster
 

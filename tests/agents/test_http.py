@@ -31,8 +31,9 @@ class Served:
     def __init__(self) -> None:
         nothing: Any = None
         self.partitions = Partitions(
-            new_state=Counting, writer=nothing, publisher=nothing, offsets=nothing, connection={}, topics=TOPICS, owner="me", die=nothing
-        )
+            new_state=Counting, writer=nothing, publisher=nothing, offsets=nothing, connection={}, topics=TOPICS, owner="me", die=nothing,
+            flush_seconds=0.25, renew_seconds=3600.0, tick_seconds=1.0,
+        )  # fmt: skip
         self.readiness = Readiness(False, "taking over partitions")
         self.scene = Scene(RULES)
         registry, self.flush_duration = new_registry()

@@ -14,13 +14,15 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from agents.metrics import SUFFIXES, ReadingsCollector, groupings_of, has_numerator, label_names, labelled_window, metric_name, total_windows, window_name
-from simulator.shop import SITES_YAML, Shop
-from streams.kpis import KPIS, Kpi, Live
+from agents.metrics import SUFFIXES, ReadingsCollector, groupings_of, has_numerator, label_names, labelled_window, metric_name, total_windows
+from simulator.shop import Shop
+from simulator.sites import SITES_YAML
+from streams.kpis import KPIS, Kpi
 from streams.labels import LABELS_KEPT
 from streams.panes import DAY, HOUR, MINUTE
 from streams.partition import ROLLUPS, Partition
 from streams.sites import load_sites
+from streams.windows import Live, window_name
 from tests.streams.records import Rec
 
 START = 1_767_225_600_000
@@ -219,7 +221,7 @@ def test_nothing_owned_is_no_series_and_no_error() -> None:
 
 @pytest.mark.parametrize(
     ("length", "name"),
-    [(5 * MINUTE, "5m"), (HOUR, "1h"), (24 * HOUR, "24h"), (7 * DAY, "7d"), ("day", "day"), (Live(5), "live5m"), ("live5", "live5m")],
+    [(5 * MINUTE, "5m"), (HOUR, "1h"), (24 * HOUR, "24h"), (7 * DAY, "7d"), ("day", "day"), (Live(5), "live5m")],
 )
 def test_windows_are_named_as_people_write_them(length: Any, name: str) -> None:
     assert window_name(length) == name

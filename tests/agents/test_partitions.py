@@ -9,9 +9,10 @@ from aiokafka import TopicPartition
 
 from agents import tables
 from agents.batches import Batch
+from agents.exits import Exit
 from agents.publishing import FencedError, FlushFailedError, FlushTooLargeError, Identity
-from agents.tables import OWNER_KEY, PARTITIONS_KEY, Exit, Partitions, RefusedError, SupersededError
-from streams.flow import Flush, Message, Record
+from agents.tables import OWNER_KEY, PARTITIONS_KEY, Partitions, RefusedError, SupersededError
+from streams.flow import Message, Record
 from tests.agents.counting import Counting
 
 TOPICS = {"website": "x.website", "customers": "x.customers"}
@@ -106,6 +107,7 @@ async def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
 
 def worker(broker: Broker, **options: Any) -> Partitions:
     fake: Any = broker
+    options = {"flush_seconds": 0.25, "renew_seconds": 3600.0, "tick_seconds": 1.0, **options}
     made = Partitions(new_state=Counting, writer=fake, publisher=fake, offsets=fake, connection={}, topics=TOPICS, owner="me", die=die, **options)
     made.sought = []  # type: ignore[attr-defined]
 
@@ -383,14 +385,3 @@ async def test_after_stop_nothing_is_applied(partitions: Partitions, broker: Bro
     assert broker.seen == ["rows 0 2"]
     await partitions.apply("x.website", 0, batch(5, 5))
     assert state(partitions).offsets == {"website": 4}
-
-
-def test_a_state_needs_neither_ticks_nor_a_count() -> None:
-    class Plain:
-        partition = 0
-        offsets: dict[str, int] = {}  # noqa: RUF012
-
-        def flush(self) -> Flush | None: ...
-
-    assert not isinstance(Plain(), tables.Ticking)
-    assert not isinstance(Plain(), tables.Counted)

@@ -14,9 +14,9 @@ from click.testing import CliRunner, Result
 
 from agents import rules
 from agents.__main__ import cli
+from agents.reading import open_log
 from agents.replay import publish
 from agents.settings import PREFIX, Settings
-from agents.tail import open_log
 from tests.alerts.scenes import SURGE, reviews, views
 from tests.streams.records import T0, D, M
 

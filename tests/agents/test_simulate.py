@@ -16,8 +16,8 @@ from agents.admin import RefusedError
 from agents.settings import Settings
 from agents.simulate import AT_ONCE, JUST_NOW, MOST_BEHIND, simulate
 from simulator.shop import Shop
-from simulator.visitors import HOUR
 from streams.intake import RECEIPT_HEADER
+from streams.panes import HOUR
 from streams.topics import EVENT_TOPICS
 
 

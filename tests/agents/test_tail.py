@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 from agents.__main__ import cli
 from agents.publishing import Publisher
 from agents.settings import PREFIX, Settings
-from agents.tail import instant, judge, named, printable, raw_fields
+from agents.tail import decode_record, instant, named, printable, raw_fields
 from streams import events as e
 from streams.flow import Message
 
@@ -179,5 +179,5 @@ def test_readable_whatever_the_bytes() -> None:
     assert named(b"acme/c:1", b"nonsense") == ("acme", None, "c:1")
     assert named(None, b'{"site": 5, "type": "x"}') == (None, "x", None)
     assert named(None, None) == (None, None, None)
-    assert isinstance(judge(None, "website"), e.Rejected)
-    assert isinstance(judge(b"{}", "website", [("Content-Encoding", None)]), e.Rejected)
+    assert isinstance(decode_record(None, "website"), e.Rejected)
+    assert isinstance(decode_record(b"{}", "website", [("Content-Encoding", None)]), e.Rejected)

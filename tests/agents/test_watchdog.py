@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from agents.watchdog import STUCK_EXIT_CODE, Vitals, Watchdog
+from agents.exits import Exit
+from agents.watchdog import Vitals, Watchdog
 
 LIMIT, RECOVERY = 60.0, 120.0
 
@@ -91,7 +92,7 @@ asyncio.run(main())
     done = subprocess.run(
         [sys.executable, str(script)], capture_output=True, text=True, timeout=20, cwd=Path(__file__).parents[2], env={"PYTHONPATH": "."}, check=False
     )
-    assert done.returncode == STUCK_EXIT_CODE, done.stderr
+    assert done.returncode == Exit.STUCK, done.stderr
     assert time.monotonic() - started < 5
     assert "stuck: " in done.stderr
     assert ("has not come round" if blocked else "7 records are waiting") in done.stderr

@@ -14,8 +14,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.records_to_delete import RecordsToDelete
 from aiokafka.structs import TopicPartition
 
-from agents.tables import Exit
-from agents.watchdog import STUCK_EXIT_CODE
+from agents.exits import Exit
 from tests.agents.conftest import PARTITIONS, TOPICS, Cluster
 
 pytestmark = pytest.mark.kafka
@@ -130,7 +129,7 @@ async def test_the_watchdog_ends_a_stuck_worker(cluster: Cluster, start_worker: 
     worker = start_worker(cluster, COUNTING=behaviour, ENGAGE_WATCHDOG_SECONDS="5")
     await worker.until_ready()
     await cluster.produce("website", keys(400))
-    assert await worker.ended(15) == STUCK_EXIT_CODE
+    assert await worker.ended(15) == Exit.STUCK
     assert reason in worker.log
     assert "in apply" in worker.log if behaviour == "block" else "keep_flushing" in worker.log
 

@@ -10,8 +10,9 @@ import pytest
 from msgspec.structs import replace
 
 from agents.settings import Settings
-from collector.app import Options, opened
+from collector.app import Options
 from collector.keys import Keys, create_key
+from collector.server import opened
 from tests.collector.served import ORIGIN, Served, StartDoor, until
 
 
@@ -29,6 +30,7 @@ async def start_door(tmp_path: Path, fresh: Settings) -> AsyncIterator[StartDoor
             }
             keys = Keys([key for key, _ in made.values()])
             defaults: dict[str, Any] = {"spool": tmp_path / "spool", "spool_bytes": 1 << 24, "read_keys": lambda: keys, "port": 0}
+            defaults |= {"address_rate": 200.0, "connections": 2_000}
             chosen = Options(connection=settings.client_kwargs(), prefix=settings.topic_prefix, **defaults | options)
             own = await stack.enter_async_context(AsyncExitStack())
             door, port = await own.enter_async_context(opened(chosen))

@@ -144,6 +144,7 @@ async def test_a_broker_that_hangs_counts_as_away_until_it_moves(fresh: Settings
             await until(lambda: delivery.is_direct)
             await delivery.take(messages(0, 10))
             os.kill(broker._child.pid, signal.SIGSTOP)
+            await asyncio.to_thread(os.waitpid, broker._child.pid, os.WUNTRACED)  # all its threads stand still
             try:
                 async with asyncio.timeout(4):
                     await delivery.take(messages(10, 10))

@@ -71,7 +71,7 @@ def test_a_new_key_goes_to_the_end_and_comments_stay():
         ("keys: [1]", "key 1: Expected `object`"),
         ("keys: [{name: a, kind: admin, site: s}]", "Invalid enum value 'admin'"),
         ("keys: [{name: A, kind: write, site: s, key: abcdefgh}]", "a name is"),
-        ("keys: [{name: a, kind: write, site: S, key: abcdefgh}]", "a site's name is"),
+        ("keys: [{name: a, kind: write, site: S, key: abcdefgh}]", "a site's name must be"),
         ("keys: [{name: a, kind: write, site: s}]", "a write key has a `key`"),
         ("keys: [{name: a, kind: write, site: s, key: short}]", "8 to 100"),
         (f"keys: [{{name: a, kind: write, site: s, key: {SECRET}}}]", "not beginning with sk_"),

@@ -16,6 +16,7 @@ from collector.translation import Accepted, Context, translate
 from collector.wires.reading import Envelope, Said
 from streams import events as e
 from streams.events import Reason
+from streams.examples import EXAMPLES
 from streams.intake import Intake
 from streams.journeys import conversions
 from streams.sites import Goal, Site, Sites
@@ -63,7 +64,7 @@ def test_the_name_of_every_event_of_ours_stands_for_itself(name):
     row = row_of(name.replace("_", " ").title())
     assert row is not None
     assert row.event == name
-    own = {field: value for field, value in e.EXAMPLES[name].items() if field not in e.Event.__struct_fields__ or field == "channel"}
+    own = {field: value for field, value in EXAMPLES[name].items() if field not in e.Event.__struct_fields__ or field == "channel"}
     if name != "page_viewed":
         own.pop("type")
         event = event_of(name, own, anonymousId="9f3")

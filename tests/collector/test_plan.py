@@ -8,6 +8,7 @@ import pytest
 from collector.plan import PlanError, check, load_plans
 from streams import events as e
 from streams.events import Reason
+from streams.examples import EXAMPLES
 
 PLANS = load_plans("""
 default: {events: {order_completed: {properties: {rank: {type: integer}, share: {type: number}, gift: {type: bool, values: [true]}}}}}
@@ -30,7 +31,7 @@ GOOD = {"coupon": "SPRING"}
 
 
 def event(name: str = "order_completed", **fields: Any) -> Any:
-    found = e.decode(json.dumps({**e.EXAMPLES[name], **fields}).encode())
+    found = e.decode(json.dumps({**EXAMPLES[name], **fields}).encode())
     assert not isinstance(found, e.Rejected), found
     return found
 

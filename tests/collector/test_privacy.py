@@ -8,6 +8,7 @@ import pytest
 from collector.privacy import cut_query, device_of, family_of, is_ip, reduced
 from streams import events as e
 from streams.admission import BotFilter
+from streams.examples import EXAMPLES
 
 CHROME = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 Safari/537.36"
 IPHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.0 Mobile/15E148 Safari/604.1"
@@ -16,7 +17,7 @@ GOOGLEBOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.
 
 
 def event(name: str, **fields: Any) -> Any:
-    found = e.decode(json.dumps({**e.EXAMPLES[name], **fields}).encode())
+    found = e.decode(json.dumps({**EXAMPLES[name], **fields}).encode())
     assert not isinstance(found, e.Rejected), found
     return found
 

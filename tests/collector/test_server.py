@@ -14,9 +14,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from agents.failed import Selection, count_failed, failure_of
 from collector import limits
-from collector.app import _read_keys_again
 from collector.keys import Key, Keys, KeysError
 from collector.routes import DEVELOPMENT, ROUTES
+from collector.server import _read_keys_again
 from streams import events as e
 from streams.topics import partition_of
 from tests.collector.served import ORIGIN, Served, StartDoor, basic, on_topic, until

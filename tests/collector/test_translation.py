@@ -8,11 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collector.envelopes import PATHS, Envelope, open_envelope
+from collector.envelopes import PATHS, open_envelope
+from collector.filling import FLAGS
 from collector.names import TABLE
 from collector.plan import Plan
-from collector.translation import FLAGS, Accepted, Context, translate
+from collector.translation import Accepted, Context, translate
 from collector.wires import WIRES
+from collector.wires.reading import Envelope
 from streams import events as e
 from streams.events import MAX_EVENT_BYTES, Reason, Rejected
 from tests.strategies import json_values

@@ -10,10 +10,12 @@ from urllib.parse import parse_qsl, urlsplit
 import msgspec
 import pytest
 
-from collector.envelopes import PATHS, Envelope, open_envelope
+from collector.envelopes import PATHS, open_envelope
 from collector.translation import Accepted, Context, Outcome, translate
+from collector.wires.reading import Envelope
 from streams import events as e
 from streams.events import Reason, Rejected
+from streams.examples import EXAMPLES
 from streams.intake import Intake
 from streams.sites import Sites
 from tests.streams.records import Rec
@@ -410,9 +412,9 @@ def test_an_event_per_line():
 
 @pytest.mark.parametrize("name", e.TYPES)
 def test_every_event_of_ours_passes_as_it_is_but_for_what_privacy_takes(name):
-    event = one("/v1/events", e.EXAMPLES[name])
+    event = one("/v1/events", EXAMPLES[name])
     told_apart = {"received_at", "referrer"}
-    sent = msgspec.to_builtins(e.decode(json.dumps(e.EXAMPLES[name]).encode()))
+    sent = msgspec.to_builtins(e.decode(json.dumps(EXAMPLES[name]).encode()))
     assert {field: value for field, value in msgspec.to_builtins(event).items() if field not in told_apart} == {
         field: value for field, value in sent.items() if field not in told_apart
     }

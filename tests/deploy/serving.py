@@ -8,15 +8,17 @@ from prometheus_client import CollectorRegistry
 
 from agents.app import SOURCES
 from agents.http import EngineCollector, HealthServer, Readiness, new_registry
-from agents.metrics import ReadingsCollector, labelled_window, window_name
+from agents.metrics import ReadingsCollector, labelled_window
 from agents.tables import Owned, Partitions
-from simulator.shop import SITES_YAML, Shop
+from simulator.shop import Shop
+from simulator.sites import SITES_YAML
 from streams.kpis import KPIS
 from streams.panes import DAY, HOUR, MINUTE
 from streams.partition import ROLLUPS, Partition
 from streams.rollups import SiteBook
 from streams.sites import load_sites
 from streams.topics import partition_of
+from streams.windows import window_name
 from tests.streams.records import Rec
 
 PARTITIONS = 8
@@ -70,8 +72,9 @@ class Served:
         nothing: Any = None
         self.states = [Partition(partition, PARTITIONS, load_sites(sites)) for partition in range(PARTITIONS)]
         self.partitions = Partitions(
-            new_state=nothing, writer=nothing, publisher=nothing, offsets=nothing, connection={}, topics=TOPICS, owner="me", die=nothing
-        )
+            new_state=nothing, writer=nothing, publisher=nothing, offsets=nothing, connection={}, topics=TOPICS, owner="me", die=nothing,
+            flush_seconds=0.25, renew_seconds=3600.0, tick_seconds=1.0,
+        )  # fmt: skip
         for state in self.states:
             self.partitions.owned[state.partition] = Owned(state.partition, state, positions=dict.fromkeys(TOPICS, 0), durable={}, renewed=0.0, held=True)
         counters = self.partitions.counters

@@ -19,19 +19,20 @@ from click.testing import CliRunner
 from agents.__main__ import cli
 from agents.replay import publish
 from agents.settings import Settings
-from agents.tables import read_rows
-from streams.partition import STAMP, Partition
+from agents.state_log import read_rows
+from streams.partition import Partition
 from streams.replay import Replay, accounting, encode_reading, final_readings
+from streams.rows import STAMP
 from tests.conftest import ROOT
 from tests.streams.test_replay import mixed
 
 WORKER = """
 import os, sys
-from agents.app import create_app, run_worker
+from agents.app import Engine, create_app, run_worker
 from agents.settings import Settings
 from streams.partition import Partition
 settings = Settings.from_env(os.environ)
-sys.exit(run_worker(create_app(settings, lambda partition: Partition(partition, settings.partitions))))
+sys.exit(run_worker(create_app(Engine(settings, lambda partition: Partition(partition, settings.partitions)))))
 """
 
 
