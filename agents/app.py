@@ -205,6 +205,9 @@ class EngagementApp(faust.App):
     engine: Engine
     batches: BatchTransport
 
+    def _create_directories(self) -> None:
+        """None: what Faust would keep on disk is in the state topic."""
+
 
 class TakingRecovery(Recovery):
     """Takes the assigned partitions over where Faust would recover its tables; streams stay paused meanwhile."""
