@@ -90,10 +90,10 @@ def begin(rollups: Rollups, rule: Rule, site: str, values: tuple[str, ...], at: 
 
 
 def is_fed(rule: Rule, site: Site) -> bool:
-    """Whether a detector of shares learns of panes before they are dropped: not where outcomes are known later than that."""
+    """Whether a detector of shares sees panes before they are dropped, with an hour to spare: not where outcomes are known later than that."""
     is_share = isinstance(rule.condition, Detect) and rule.condition.detector in RATIO_DETECTORS
     size = FAMILY_OF[rule.kpi.name].fact.panes[0]
-    return not is_share or rule.kpi.maturity(site, (), ()) + size <= KEPT[size]
+    return not is_share or rule.kpi.maturity(site, (), ()) + size + HOUR <= KEPT[size]
 
 
 def unfed(rules: RuleSet, sites: Sites) -> Iterator[str]:
@@ -242,7 +242,7 @@ def verdict_of(detection: Detection) -> Verdict:
     finding = detection.finding
     if finding.state == "firing":
         return "between" if finding.rule is None or finding.since == detection.over else "breach"
-    return "insufficient" if finding.state == "normal" and finding.rule is None else "clear"
+    return "clear"  # also where nothing could be judged: an incident may end there, when its level is accepted
 
 
 def usual_of(rule: Rule, finding: Finding) -> float:

@@ -258,7 +258,7 @@ class Watch(Partition):
         for place, values in enumerate(idle):
             if len(idle) - place > room or until - detections[rule.name, values].last > detection.REMEMBERED:
                 self._forget_detection(book.name, (rule.name, values))
-        for name, values in [key for key in self._standings[book.name] if key[0] == rule.name and key not in detections and key[1] not in kept]:
+        for name, values in [key for key in self._standings[book.name] if key[0] == rule.name and key not in detections]:
             self._end(book.name, name, values, now.at)
         for values in sorted(values for name, values in detections if name == rule.name):
             found = detections[rule.name, values]
@@ -367,7 +367,7 @@ class Watch(Partition):
                 self._end(site, name, values, at)
         for (name, values), found in list(self._detections[site].items()):
             rule = by_name.get(name)
-            if rule is None or not detection.fits(found, rule) or not rule.admits(site, values):
+            if rule is None or not rule.admits(site, values) or not detection.fits(found, rule) or not detection.is_fed(rule, self.rollups.sites[site]):
                 self._forget_detection(site, (name, values))
 
     def _end(self, site: str, name: str, values: tuple[str, ...], at: int) -> None:

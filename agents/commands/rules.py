@@ -23,11 +23,15 @@ def rules() -> None:
 def check(paths: tuple[Path, ...], as_json: bool) -> None:
     """Say what is wrong with rule files and directories (default: those of ENGAGE_RULES, else the product's own); exit code 1 if anything is."""
     from agents.alerting import rule_paths
+    from agents.files import read_sites
+    from alerts.detection import unfed
     from alerts.rule_files import RulesError, read_rules
 
+    settings = read_settings()
     faults, number = [], 0
     try:
-        number = len(read_rules(paths or rule_paths(read_settings().rules)).rules)
+        in_force = read_rules(paths or rule_paths(settings.rules))
+        faults, number = list(unfed(in_force, read_sites(settings))), len(in_force.rules)
     except RulesError as error:
         faults = [str(fault) for fault in error.faults]
     if as_json:

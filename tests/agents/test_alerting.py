@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from agents.alerting import Alerting, rule_paths
 from agents.settings import Settings, SettingsError
 from alerts.rule_files import DEFAULT_RULES
-from streams.sites import Sites
+from streams.sites import Site, Sites
 
 RULE = """
 groups:
@@ -64,6 +64,14 @@ def test_changed_rules_come_in_force_and_faulty_ones_do_not(tmp_path: Path) -> N
         running.look_at_rules()
         assert [rule.name for rule in watch.rules.rules] == names
         assert len(running.faults) == faults
+
+
+def test_a_detector_that_no_outcome_reaches_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "rules.yml"
+    file.write_text(RULE.format(name="Slow").replace("page_views", "response_in_target_share").replace("window: 1h\n        above: 10", "detect: ratio_fall"))
+    Alerting(Settings(rules=str(file)), Sites({"shop": Site(response_target=2880)}), lambda: [])
+    (warning,) = caplog.messages
+    assert warning.startswith("Slow, site shop: ")
 
 
 def test_every_metric_is_clean_and_documented() -> None:

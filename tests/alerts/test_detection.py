@@ -1,7 +1,8 @@
 """Detectors as conditions of rules: what they are fed, what fires once, what a crash or a late look may not change."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from datetime import timedelta
 from typing import Any, get_args
 
 import msgspec
@@ -13,16 +14,17 @@ from alerts import detection
 from alerts.conditions import Detector
 from alerts.detectors import counts
 from alerts.evaluation import alert_id
-from alerts.rule_files import RulesError
+from alerts.rule_files import DEFAULT_RULES, RulesError, read_rules
 from alerts.rules import is_detectable
-from alerts.watch import DETECTION_ROW, OUTBOX_ROW, STANDING_ROW
+from alerts.watch import DETECTION_ROW, OUTBOX_ROW, STANDING_ROW, Watch
 from streams.kpis import KPIS
 from streams.panes import utc
 from streams.partition import ROLLUPS
 from streams.readings import PublishedReading
 from streams.rollups import Partial, encode_partial
+from streams.sites import Site, Sites
 from tests.alerts.scenes import Scene, load_rules, minute_of, reviews, views
-from tests.streams.records import T0, D, H, M, Rec
+from tests.streams.records import T0, D, H, M, Rec, event
 
 PANE = 5 * M
 SETTLED = 2 * D + 12 * H
@@ -357,6 +359,120 @@ def test_a_new_rule_learns_from_what_is_held() -> None:
     assert found.next == T0 + 41 * H - PANE
 
 
+# --- nights, weekends, and what does not come back ------------------------------------------------------------------
+
+
+def nightly(factor: float = 1.0) -> Callable[[int], int]:
+    """Twelve page views of five minutes by day, one an hour at night: too few to judge a drop."""
+    return lambda at: int(at // PANE % 12 == 0) if at % D < 6 * H else max(1, round(12 * factor))
+
+
+NIGHTLY = rule("Drop", "kpi: page_views\n      detect: drop\n      cooldown: 12h")
+NOON = T0 + 5 * D + 12 * H
+MIDNIGHT = NOON + 12 * H
+
+
+@pytest.fixture(scope="module")
+def nights() -> Scene:
+    scene = traffic(Scene(rules(NIGHTLY)), T0, NOON, nightly())
+    scene.published.clear()
+    return scene
+
+
+def test_a_drop_that_is_open_when_nothing_can_be_judged_starts_nothing(nights: Scene) -> None:
+    """The labels are edited at three at night: the alert is another one, which has to wait for a pane that can be judged."""
+    scene = traffic(copied(nights), NOON, MIDNIGHT - 3 * H, nightly())
+    traffic(scene, MIDNIGHT - 3 * H, MIDNIGHT, nightly(0.1), every=PANE)
+    traffic(scene, MIDNIGHT, MIDNIGHT + 3 * H, nightly(), every=PANE)
+    finding = scene.watch._detections["shop"]["Drop", ()].finding
+    assert (finding.state, finding.rule, finding.since) == ("firing", None, MIDNIGHT - 165 * M)
+    scene.rules = load_rules(rules(NIGHTLY.replace("page}", "ticket}")))
+    scene.watch.use(scene.rules)
+    traffic(scene, MIDNIGHT + 3 * H, MIDNIGHT + 4 * H, nightly(), every=PANE)
+    scene.restart().tick()
+    assert [(alert.state, alert.severity) for alert in scene.published] == [("firing", "page"), ("resolved", "page")]
+    traffic(scene, MIDNIGHT + 4 * H, MIDNIGHT + 7 * H, nightly(0.1), every=PANE)
+    last = scene.published[-1]
+    assert (last.state, last.severity) == ("firing", "ticket")
+    assert last.value < last.usual
+    assert utc(MIDNIGHT + 4 * H) < last.started
+
+
+def test_nor_does_one_whose_cooldown_ends_then(nights: Scene) -> None:
+    scene = traffic(copied(nights), NOON, NOON + H, nightly(0.1), every=PANE)
+    traffic(scene, NOON + H, MIDNIGHT - 2 * H, nightly(), every=PANE)
+    traffic(scene, MIDNIGHT - 2 * H, MIDNIGHT, nightly(0.1), every=PANE)
+    assert [alert.state for alert in scene.published] == ["firing", "resolved"]
+    assert [standing.phase for standing in scene.watch._all()] == ["pending"]
+    cooled = round(scene.published[1].ended.timestamp() * 1000) + 12 * H
+    assert MIDNIGHT < cooled < MIDNIGHT + 3 * H
+    traffic(scene, MIDNIGHT, cooled + H, nightly(), every=PANE)
+    assert len(scene.published) == 2, "nothing can be judged"
+    traffic(scene, cooled + H, MIDNIGHT + 7 * H, nightly(0.1), every=PANE)
+    assert [alert.state for alert in scene.published] == ["firing", "resolved", "firing"]
+    assert scene.published[2].started > utc(cooled)
+
+
+OFFICE = rules(MOOD, rule("Office", "kpi: page_views\n      by: [route]\n      where: {route: /office}\n      detect: drop\n      sensitivity: sensitive"))
+
+
+def weeks(scene: Scene, hours: range, every: int = 1, crashes: Collection[int] = (), away: Collection[int] = ()) -> Scene:
+    """A few page views every hour; those of an office, and reviews, on workdays from nine to five (T0 is a Monday), but not on days that are `away`."""
+    for hour in hours:
+        at, day = T0 + hour * H, hour // 24
+        scene.feed(*views(at, 2))
+        if day % 7 < 5 and 9 <= hour % 24 < 17 and day not in away:
+            scene.feed(*(wire for pane in range(at, at + H, PANE) for wire in views(pane, 3, path="/office")), *reviews(at, 1, 4))
+        if (hour + 1) % every == 0:
+            scene.tick(60)
+        if hour in crashes:
+            scene.restart()
+    return scene
+
+
+def test_a_weekend_is_not_forgotten() -> None:
+    """Panes of minutes are kept for 26 hours, and what was learnt of them for longer; it is the same whenever one looks, and after crashes."""
+    scene = weeks(Scene(OFFICE), range(7 * 24)).tick(60)
+    assert all(key[3] != ("/office",) for key in scene.watch.rollups.books["shop"].series if key[1] == M), "it is Sunday"
+    last = scene.published[-1]
+    assert utc(T0 + 5 * D + 9 * H) < last.started < utc(T0 + 5 * D + 10 * H), "nobody knows weekends on the first"
+    assert last.ended - last.started == timedelta(days=1), "accepted as the new level, though nothing can be judged then"
+    others = weeks(Scene(OFFICE), range(7 * 24), every=7, crashes={4 * 24 + 13, 5 * 24 + 20}).tick(60)
+    rows = [{key: value for key, value in one.rows.items() if key.startswith(DETECTION_ROW)} for one in (scene, others)]
+    assert len(rows[0]) == 2
+    assert rows[0] == rows[1]
+    assert others.steps() == scene.steps()
+
+
+@pytest.mark.slow
+def test_and_the_monday_after_is_missed_when_it_is_silent() -> None:
+    scene = weeks(Scene(OFFICE), range(21 * 24))
+    found = {name: (one.finding.state, one.state.begun < T0 + D) for (name, _), one in scene.watch._detections["shop"].items()}
+    assert found == {"Mood": ("normal", True), "Office": ("normal", True)}
+    scene.published.clear()
+    assert weeks(copied(scene), range(21 * 24, 22 * 24)).published == []
+    missed = weeks(scene, range(21 * 24, 22 * 24), away={21}).published[0]
+    assert (missed.rule, missed.state, missed.value) == ("Office", "firing", 0), "nothing since Friday is nothing unusual before Monday morning"
+    assert utc(T0 + 21 * D + 9 * H) < missed.started < utc(T0 + 21 * D + 10 * H)
+
+
+def test_what_does_not_come_back_is_forgotten_after_four_weeks_or_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = weeks(Scene(OFFICE), range(18))
+    weeks(scene, range(18, 28 * 24 + 12), every=12, away=range(40))
+    assert {name for name, _ in scene.watch._detections["shop"]} == {"Mood", "Office"}
+    weeks(scene, range(28 * 24 + 12, 29 * 24), away=range(40))
+    assert scene.watch._detections["shop"] == {}
+    assert not any(key.startswith(DETECTION_ROW) for key in scene.rows)
+    monkeypatch.setattr(detection, "MAX_DETECTIONS", 3)
+    scene = Scene(rules(rule("Route", "kpi: page_views\n      by: [route]\n      detect: surge")))
+    for day, names in enumerate(("ab", "c", "c", "cd", "cd", "cde")):
+        for hour in range(24):
+            scene.feed(*(wire for name in names for wire in views(T0 + day * D + hour * H, 1, path=f"/{name}"))).tick()
+        kept = "".join(sorted(values[0][1:] for _, values in scene.watch._detections["shop"]))
+        assert kept == ("ab", "abc", "abc", "bcd", "bcd", "cde")[day]
+    assert scene.watch.status()["detectors"]["over_limit"] == 0
+
+
 # --- shares ---------------------------------------------------------------------------------------------------------
 
 
@@ -412,6 +528,42 @@ def test_nor_anything_of_shares(moods: Scene, crashes: set[int], skipped: set[in
     assert scene.steps() == calm.steps()
     key = DETECTION_ROW + b'["shop","Mood"]'
     assert scene.rows[key] == calm.rows[key]
+
+
+def test_what_nothing_is_kept_of_fires_no_more_and_is_not_forgotten(moods: Scene) -> None:
+    scene = copied(moods)
+    for hour in range(54, 110):
+        scene.feed(*reviews(T0 + hour * H, 8, 2) if hour < 60 or hour > 106 else [], *views(T0 + hour * H, 1)).tick(60)
+    assert [(state, minute // 60) for _, state, _, minute in scene.steps()][1:] == [("resolved", 59 + 26), ("firing", 107)]
+    found = scene.watch._detections["shop"]["Mood", ()]
+    assert isinstance(found, detection.RatioDetection)
+    assert found.state.begun < T0 + D
+
+
+def test_outcomes_that_are_known_when_their_panes_are_gone_are_no_question_for_a_detector() -> None:
+    """A target of a day is learnt, one of two days cannot be, and that is said."""
+    text, hours = rules(rule("Slow", "kpi: response_in_target_share\n      detect: ratio_fall")), {"near": 24, "shop": 48}
+    sites = Sites({name: Site(response_target=60 * number) for name, number in hours.items()})
+    (said,) = detection.unfed(load_rules(text), sites)
+    assert said.startswith("Slow, site shop: nothing is learnt of response_in_target_share, whose outcomes are known after 48 h while panes are kept for 26 h;")
+    assert list(detection.unfed(load_rules(text.replace("detect:", "sites: [near]\n      detect:")), sites)) == []
+    assert [one[:22] for one in detection.unfed(load_rules(text), Sites(default=Site(response_target=3000)))] == ["Slow, sites not named:"]
+    assert list(detection.unfed(read_rules([DEFAULT_RULES]), Sites())) == []
+
+    class Staffed(Scene):
+        def _new(self) -> Watch:
+            return Watch(0, 1, sites, rules=self.rules, clock=lambda: self.wall())
+
+    scene = Staffed(text)
+    for hour in range(52):
+        for site in hours:
+            told = {"at": T0 + hour * H, "ticket": f"{site}{hour}", "customer": "c", "site": site}
+            scene.feed(event("ticket_opened", **told, text="Where is it?"), event("ticket_answered", **told | {"at": T0 + hour * H + M}))
+        scene.tick(60)
+    assert {name: [found.last for found in of_site.values()] for name, of_site in scene.watch._detections.items() if of_site} == {"near": [T0 + 26 * H + M]}
+    sites.named["near"] = sites["shop"]
+    scene.restart().tick()
+    assert not any(scene.watch._detections.values()), "what was learnt is given up where no more will come"
 
 
 def test_what_comes_late_is_evidence_too(moods: Scene) -> None:
