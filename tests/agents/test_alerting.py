@@ -69,7 +69,7 @@ def test_changed_rules_come_in_force_and_faulty_ones_do_not(tmp_path: Path) -> N
 def test_a_detector_that_no_outcome_reaches_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     file = tmp_path / "rules.yml"
     file.write_text(RULE.format(name="Slow").replace("page_views", "response_in_target_share").replace("window: 1h\n        above: 10", "detect: ratio_fall"))
-    Alerting(Settings(rules=str(file)), Sites({"shop": Site(response_target=2880)}), lambda: [])
+    Alerting(Settings(rules=str(file)), Sites({"shop": Site(response_target=2880)}), list)
     (warning,) = caplog.messages
     assert warning.startswith("Slow, site shop: ")
 

@@ -15,9 +15,11 @@ from itertools import pairwise
 import pytest
 
 from alerts.evaluation import Alert
-from alerts.rules import DEFAULT_RULES, RuleSet, load_rules, read_rules
+from alerts.rule_files import DEFAULT_RULES, read_rules
+from alerts.rules import RuleSet
 from streams.panes import DAY, HOUR, QUARTER_HOUR, Pane
 from streams.sites import load_sites
+from tests.alerts.scenes import load_rules
 from tests.data.adapters import DataSet, Event, Figures, Watched, epoch_ms
 
 SITES = load_sites("""

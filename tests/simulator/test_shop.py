@@ -12,9 +12,9 @@ from simulator.faults import BROKEN, CLEAN, DUPLICATE, Faults, Sent
 from simulator.incidents import Incident
 from simulator.shop import HISTORY_EVENTS, RECENT_EVENTS, SITES, SITES_YAML, Shop
 from simulator.sites import APP, BUSINESSES, SHOP
-from simulator.visitors import HOUR, MINUTE
 from streams import events as e
 from streams.admission import BotFilter, add, unaccounted
+from streams.panes import HOUR, MINUTE
 from streams.partition import Partition
 from streams.sentiment import Label, judge
 from streams.sites import load_sites
