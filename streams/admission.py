@@ -17,7 +17,9 @@ Counts = dict[str, dict[str, int]]
 
 VERDICTS = ("applied", "late", "duplicate", "bot", "failed", "refused")
 """What becomes of an event: exactly one of these."""
-FLAGS = ("clamped", "partly_late", "truncated", "misrouted", "unjoined", "expired_correction", "repeated_order", "refund_cut", "currency_mismatch")
+FLAGS = (
+    "clamped", "partly_late", "truncated", "misrouted", "unjoined", "expired_correction", "repeated_order", "refund_cut", "currency_mismatch", "notes_dropped",
+)  # fmt: skip
 REFUSALS = ("erased", "no_consent")
 
 

@@ -73,6 +73,7 @@ _FLAGS: Final = {
     "repeated_order": "an order id came again; it counts once",
     "refund_cut": "more was refunded than was left of the order; the rest is cut",
     "currency_mismatch": "a refund in another currency than its order; not counted in money",
+    "notes_dropped": "what is remembered of one subject outgrew its bounds (see Limits): so many notes were forgotten",
 }
 _LIMITS: Final = """
 ## Limits
@@ -81,7 +82,12 @@ _LIMITS: Final = """
 - A segment is carried over to later events without one for sessions only; everything else takes the event's own segment, else `unknown`.
 - A label has at most 50 values per site and partition, the first by arrival; later ones are `other`.
 - Event ids are held for 8 days and at most 500,000 per partition. When the number binds, events older than the oldest id held are `late`.
-- Consent is judged on arrival: what was counted before a withdrawal was read stays counted.
+- Of one subject 500 events of each journey (carts, orders, a funnel's steps, messages, reads, plays, tickets …) and 500 reviews are remembered, and
+  192 KiB in all; of all subjects that change in one flush 6 MiB. Beyond that the older half is forgotten as if the grace ended there: what it
+  tells stays counted as it is (of funnels the steps of attempts under way are kept), and what comes later about it (an order's refund, a further
+  stay of a view) counts like something new. There the order of arrival may matter, and where flushes fall.
+- Consent is judged on arrival: what was counted before a withdrawal was read stays counted. A withdrawal is known until 400 days after the last event
+  that it refused.
 
 ## Catalogue
 

@@ -177,7 +177,7 @@ class Intake:
             if subject is not None and at > subject.expires:  # forgotten, whether or not a sweep has come by
                 subject = self._forget_expired(key, at)
             if event.consent is not None or must_ask or (subject is not None and (subject.consent or subject.erased is not None)):
-                refusal = self._refusal(event, subject, at)
+                refusal = self._refusal(event, key, subject, at)
                 if refusal is not None:
                     add(counts, refusal)
                     continue
@@ -209,13 +209,15 @@ class Intake:
         )
         self.failed.append(Message("failed", record.key, record.value or b"", (*headers, *record.headers)))
 
-    def _refusal(self, event: e.Event, subject: Subject | None, at: int) -> str | None:
-        """Why an event must not be counted although it is well formed."""
+    def _refusal(self, event: e.Event, key: str, subject: Subject | None, at: int) -> str | None:
+        """Why an event must not be counted although it is well formed. What was said about consent is known as long as events ask for it."""
         if isinstance(event, e.ConsentChanged | e.EraseRequested):
             return None
         if subject is not None and subject.erased is not None and at < subject.erased + TOO_OLD:
             return "refused.erased"
         if event.analytics and not allows(self.sites[event.site], "analytics", event, subject, at):
+            if subject is not None and subject.consent and at + TOO_OLD >= subject.expires + DAY:  # at most once a day: a flood of them writes little
+                self.subjects.mark(key, subject, at).keep_until(at + TOO_OLD)
             return "refused.no_consent"
         return None
 
@@ -254,7 +256,7 @@ class Intake:
         """State rows and partials of all that changed since the last call."""
         self.website.settle(self.newest.get("website", 0) - WATERMARK_DELAY)
         self.notes.settle()
-        rows = self.subjects.drain()
+        rows = self.subjects.drain(self.notes.forget_some)
         pane_rows, partials = self.rows.drain(seq)
         rows += pane_rows
         rows += self.ledger.labels.drain()

@@ -26,6 +26,7 @@ STEP_VALUES_ADDED = ("campaign", "medium", "plan", "feature")
 STEP_VALUES = ("goal", "step", "element", "product", "category", *STEP_VALUES_ADDED)
 STEP_FILTERS = ("path", "route", *STEP_VALUES)
 LONGEST_FUNNEL = 90 * DAY
+LONGEST_SEGMENT = 128
 LABEL = re.compile(r"[^\s#][^#]{0,63}")
 """Names of funnels, steps and goals: they become labels, and `#` parts a funnel's name from its version."""
 
@@ -185,12 +186,12 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return sources.REFERRAL
 
     def route_of(self, path: str) -> str:
-        """Route of a path: the first configured template that fits, else the first segment; query and fragment are cut."""
+        """Route of a path: the first configured template that fits, else (up to 128 characters of) the first segment; query and fragment are cut."""
         path = path.partition("#")[0].partition("?")[0]
         for pattern, template in self.route_patterns:
             if pattern.fullmatch(path):
                 return template
-        return "/" + path.lstrip("/").partition("/")[0]
+        return "/" + path.lstrip("/").partition("/")[0][:LONGEST_SEGMENT]
 
     @cached_property
     def goal_names(self) -> tuple[str, ...]:

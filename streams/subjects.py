@@ -4,7 +4,7 @@ Everything a subject's measures need lies in this row, because all its events me
 bytes; a row is decoded when its next event comes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import msgspec
@@ -21,6 +21,11 @@ KEPT_AFTER_LAST_EVENT = 45 * DAY
 ERASED_FOR = TOO_OLD
 SEGMENT_RUNS = 8
 CONSENT_CHANGES = 16
+MOST_BYTES = 192 * 1024
+"""Size of a row. One that would be larger forgets the older half of what takes most room in it, as often as it takes."""
+MOST_BYTES_OF_ALL = 6 << 20
+"""Size of all rows of one flush, which as a whole takes 8 MiB: where they would be larger, the largest forget in the same way, down to `LEAST_BYTES`."""
+LEAST_BYTES = 512
 
 
 class SegmentRun(msgspec.Struct, array_like=True, eq=False, gc=False):
@@ -59,6 +64,26 @@ class Subject(msgspec.Struct, array_like=True, eq=False, gc=False):
     """What its journeys remember, by the journey's name, in order of event time."""
     late: list[int] = []
     """Instants of notes that came too late for minute panes."""
+
+    def remember(self, journey: str, notes: list[Note], late: Collection[int]) -> None:
+        """What a journey remembers from now on, and which instants came too late for minute panes, as far as there are notes of them."""
+        if notes:
+            self.notes[journey] = notes
+        else:
+            self.notes.pop(journey, None)
+        if late:
+            self.late = sorted({note[0] for notes in self.notes.values() for note in notes}.intersection(late))
+
+    def forget_older(self, part: str) -> int:
+        """Forget the older half of the `sessions`, `views` or `reviews`; returns how many these are."""
+        if part == "reviews":
+            held = sorted((self.reviews or {}).items(), key=lambda one: (one[1].first, one[0]))
+            older = (len(held) + 1) // 2
+            self.reviews = dict(held[older:])
+        else:
+            older = (len(getattr(self, part)) + 1) // 2
+            setattr(self, part, getattr(self, part)[older:])
+        return older
 
     def keep_until(self, at: int) -> None:
         self.expires = max(self.expires, at)
@@ -171,11 +196,20 @@ class Subjects:
         subject = self.known[key] = self.changed[key] = Subject()
         return subject
 
-    def drain(self) -> list[tuple[bytes, bytes | None]]:
-        """State rows of the subjects that changed since the last call."""
-        rows: list[tuple[bytes, bytes | None]] = [(SUBJECT_ROW + key.encode(), encode_subject(subject)) for key, subject in self.changed.items()]
+    def drain(self, forget_some: Callable[[str, Subject], bool]) -> list[tuple[bytes, bytes | None]]:
+        """State rows of the subjects that changed since the last call. `forget_some(key, subject)` makes a row smaller, false where it cannot;
+        it is asked until every row, and all together, are small enough."""
+        rows = {key: encode_subject(subject) for key, subject in self.changed.items()}
+        limit = MOST_BYTES
+        while True:
+            for key, row in rows.items():
+                while len(row) > limit and forget_some(key, self.changed[key]):
+                    row = rows[key] = encode_subject(self.changed[key])
+            if sum(map(len, rows.values())) <= MOST_BYTES_OF_ALL or limit < LEAST_BYTES:
+                break
+            limit //= 2
         self.changed.clear()
-        return rows
+        return [(SUBJECT_ROW + key.encode(), row) for key, row in rows.items()]
 
     def expire(self, before: int) -> Iterator[tuple[bytes, None]]:
         """Drop subjects that expired before an instant; yields their rows as deleted."""

@@ -1,5 +1,7 @@
 """Journeys that keep notes, and tellers that need none: brings the facts of a subject to what its notes make."""
 
+from bisect import insort
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,12 +11,14 @@ from streams import events as e
 from streams.admission import Counts, add
 from streams.journeys import conversions
 from streams.journeys.following import Journey, Note, changes
-from streams.journeys.told import JOURNEY_BY_NAME, JOURNEYS, JOURNEYS_OF, TELLERS, Flags, Told
+from streams.journeys.told import JOURNEY_BY_NAME, JOURNEYS, JOURNEYS_OF, MOST, TELLERS, Flags, Told
 from streams.journeys.visits import FirstView
 from streams.ledger import DAYS_ONLY, FINE, QUARTERS, Ledger
 from streams.panes import WATERMARK_DELAY, Pane, reached_by_all
 from streams.sites import Site
-from streams.subjects import Subjects
+from streams.subjects import Subject, Subjects
+
+encode = msgspec.msgpack.Encoder().encode
 
 
 class Notes:
@@ -64,49 +68,83 @@ class Notes:
             self._follow(key, self.fresh.pop(key))
 
     def _follow(self, key: str, fresh: dict[str, list[tuple[Note, int]]]) -> None:
-        name = key.partition("/")[0]
-        site, state = self._sites[name], self._ledger.state
+        site = self._sites[key.partition("/")[0]]
         latest = max([note[0] for noted in fresh.values() for note, _ in noted])
         subject = self._subjects.mark(key, self._subjects.get(key), latest)
         for journey, noted in fresh.items():
             told = JOURNEY_BY_NAME[journey]
-            before, after = subject.notes.get(journey, []), [note for note, _ in noted]
-            if before or len(after) > 1:
-                after = sorted([*before, *after], key=_in_order)
-            late, was_late, minutes = subject.late, subject.late, told.finest is Pane.MINUTE
-            if minutes and any(level for _, level in noted):
-                late = [*late, *(note[0] for note, level in noted if level)]
-            withdrawn, stated = changes(
-                [(one, minutes and one.at in was_late) for one in told.journey.facts(before, site)] if before else (),
-                [(one, minutes and one.at in late) for one in told.journey.facts(after, site)],
-            )
-            for one, coarse in withdrawn:
-                state(name, one.at, DAYS_ONLY if coarse else FINE, one.labels, one.fact, withdraw=True)
-            for one, coarse in stated:
-                state(name, one.at, DAYS_ONLY if coarse else FINE, one.labels, one.fact)
-            if told.flags is not None:
-                self._flag(told, told.flags, before, [note for note, _ in noted], site)
-            if told.thin is not None:
-                after = list(told.thin(after, site))
-            kept = list(told.journey.keep(after, self._watermark(told, site), site))
-            if kept:
-                subject.notes[journey] = kept
-            else:
-                subject.notes.pop(journey, None)
-            if late:
-                subject.late = sorted({note[0] for notes in subject.notes.values() for note in notes}.intersection(late))
+            watermark = self._watermark(told, site)
             subject.keep_until(latest + told.kept)
+            while len(noted) > MOST:  # in parts, as flushes between them would do it: so the work is in proportion to the notes
+                some, noted = noted[:MOST], noted[MOST:]
+                self._follow_journey(key, subject, told, some, min(watermark, *(note[0] for note, _ in noted)))
+            self._follow_journey(key, subject, told, noted, watermark)
+
+    def _follow_journey(self, key: str, subject: Subject, told: Told, noted: list[tuple[Note, int]], watermark: int) -> None:
+        """Bring what one journey of a subject has stated to what it makes of these notes too; nothing else comes from behind the watermark's grace."""
+        name, state = key.partition("/")[0], self._ledger.state
+        site, journey = self._sites[name], told.journey
+        before, after = subject.notes.get(journey.name, []), [note for note, _ in noted]
+        if before or len(after) > 1:
+            after = sorted([*before, *after], key=_in_order)
+        late, was_late, minutes = set(subject.late), set(subject.late), told.finest is Pane.MINUTE
+        if minutes:
+            late.update(note[0] for note, level in noted if level)
+        withdrawn, stated = changes(
+            [(one, minutes and one.at in was_late) for one in journey.facts(before, site)] if before else (),
+            [(one, minutes and one.at in late) for one in journey.facts(after, site)],
+        )
+        for one, coarse in withdrawn:
+            state(name, one.at, DAYS_ONLY if coarse else FINE, one.labels, one.fact, withdraw=True)
+        for one, coarse in stated:
+            state(name, one.at, DAYS_ONLY if coarse else FINE, one.labels, one.fact)
+        if told.flags is not None:
+            self._flag(told, told.flags, before, [note for note, _ in noted], site)
+        if told.thin is not None:
+            after = list(told.thin(after, site))
+        kept = list(journey.keep(after, watermark, site))
+        while len(kept) > MOST:
+            kept = self._newer(told, kept, site)
+        subject.remember(journey.name, kept, late)
+
+    def forget_some(self, key: str, subject: Subject) -> bool:
+        """Forget the older half of what takes most room in a subject's row; false when there is nothing to forget."""
+        others = {"sessions": subject.sessions, "views": subject.views, "reviews": subject.reviews}
+        parts = {name: part for name, part in (*subject.notes.items(), *others.items()) if part}
+        if not parts:
+            return False
+        largest = max(parts, key=lambda name: len(encode(parts[name])))
+        if largest in subject.notes:
+            kept = self._newer(JOURNEY_BY_NAME[largest], subject.notes[largest], self._sites[key.partition("/")[0]])
+            subject.remember(largest, kept, subject.late)
+        else:
+            self._count_dropped("reviews" if largest == "reviews" else "website", subject.forget_older(largest))
+        return True
+
+    def _newer(self, told: Told, notes: list[Note], site: Site) -> list[Note]:
+        kept = list(told.newer(notes, site))
+        self._count_dropped(told.journey.events[0].topic, len(notes) - len(kept))
+        return kept
+
+    def _count_dropped(self, topic: str, number: int) -> None:
+        add(self._counts.setdefault(topic, {}), "flag.notes_dropped", number)
 
     def _flag(self, told: Told, flags: Flags, known: list[Note], fresh: list[Note], site: Site) -> None:
         """Count the flags of notes one by one in the order of arrival, wherever a flush begins."""
         counts = self._counts[told.journey.events[0].topic]
-        before = flags(known, site)
+        told_of = {note[3] for note in fresh}
+        about: defaultdict[Any, list[Note]] = defaultdict(list)
+        for note in known:
+            if note[3] in told_of:
+                about[note[3]].append(note)
+        before: dict[Any, Counter[str]] = {name: flags(notes, site) for name, notes in about.items()}
         for note in fresh:
-            known = sorted([*known, note], key=_in_order)
-            after = flags(known, site)
-            for flag, number in (after - before).items():
+            notes = about[note[3]]
+            insort(notes, note, key=_in_order)
+            after = flags(notes, site)
+            for flag, number in (after - before.get(note[3], Counter())).items():
                 add(counts, f"flag.{flag}", number)
-            before = after
+            before[note[3]] = after
 
     def _watermark(self, told: Told, site: Site) -> int:
         """Event time behind which nothing comes any more that a journey follows at a site: that of the topic furthest behind."""
@@ -128,4 +166,4 @@ def _journeys_in_use(sites: Iterable[Site]) -> dict[type[Any], tuple[Told, ...]]
 
 def _in_order(note: Note) -> tuple[int, str, bytes]:
     """By time, then id; events that share both are told apart by what they say, so that arrival decides nothing."""
-    return note[0], note[1], msgspec.msgpack.encode(note)
+    return note[0], note[1], encode(note)

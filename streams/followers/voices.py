@@ -116,6 +116,8 @@ class Voices:
         self._state_review(site, merged)
         if len(subject.reviews) > 1:
             subject.reviews = {name: kept for name, kept in subject.reviews.items() if kept.first + reviews.KNOWN_FOR >= watermark}
+        if len(subject.reviews) > reviews.MOST:
+            add(self._counts["reviews"], "flag.notes_dropped", subject.forget_older("reviews"))
 
     def _state_review(self, site: str, review: Review, withdraw: bool = False) -> None:
         level = FINE if review.fine else DAYS_ONLY

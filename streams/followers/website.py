@@ -4,6 +4,7 @@ Events are noted as they come and followed by the flush, subject by subject, in 
 looked up once, and most of what arrives out of order never has to be corrected.
 """
 
+from bisect import insort
 from collections.abc import Callable
 from datetime import UTC
 from operator import itemgetter
@@ -174,8 +175,11 @@ class Website:
             self._touch(session, site)
             restate(self._touched.pop(session)[1], [])
         if known:
-            kept = [session for session in known if session not in absorbed and not sessions.is_settled(session, self._settled_at)]
-            subject.sessions = sorted([*kept, result], key=_by_start)
+            for session in absorbed:
+                known.remove(session)
+            insort(known, result, key=_by_start)
+            settled = next((place for place, session in enumerate(known) if session is result or not sessions.is_settled(session, self._settled_at)), 0)
+            del known[:settled]
         else:
             subject.sessions = [result]
         if result.segment is None:

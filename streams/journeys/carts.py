@@ -6,7 +6,8 @@ order within 60 minutes of its last event ends it; it is withdrawn when nothing 
 panes that ended 60 minutes before the watermark, and a later order corrects it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -47,21 +48,22 @@ def note(event: Any, at: int, _site: Site) -> Note:
 
 def facts(notes: Sequence[Note], _site: Site) -> Iterator[Stated]:
     """A Cart or Checkout, at its start, with the labels (segment, channel) of its earliest event that has one."""
-    carts: dict[str | None, _Open] = {}
-    checkouts: dict[str | None, _Open] = {}
-    for at, _, kind, cart, product, quantity, *labels in notes:
+    carts: OrderedDict[str | None, _Open] = OrderedDict()  # the one whose last event is longest ago comes first
+    checkouts: OrderedDict[str | None, _Open] = OrderedDict()
+    for at, _, kind, cart, product, quantity, segment, channel in notes:
         for opened, fact in ((carts, Cart), (checkouts, Checkout)):
-            for key in [key for key, one in opened.items() if at > one.last + OPEN_FOR]:
-                yield opened.pop(key).stated(fact(ordered=False))
+            while opened and at > opened[next(iter(opened))].last + OPEN_FOR:
+                yield opened.popitem(last=False)[1].stated(fact(ordered=False))
             if kind == (ADDED if fact is Cart else CHECKOUT) and cart not in opened:
                 opened[cart] = _Open(at)
             for key in _meant(kind, cart, opened):
-                opened[key].go_on(at, labels)
+                opened[key].go_on(at, segment, channel)
+                opened.move_to_end(key)
                 if kind == ORDER:
                     yield opened.pop(key).stated(fact(ordered=True))
         if product is not None and cart in carts:
             carts[cart].put(product, quantity if kind == ADDED else -quantity)
-            if not any(carts[cart].products.values()):
+            if not carts[cart].products:
                 del carts[cart]
                 checkouts.pop(cart, None)
     for opened, fact in ((carts, Cart), (checkouts, Checkout)):
@@ -84,22 +86,26 @@ class _Open:
 
     def __init__(self, start: int) -> None:
         self.start = self.last = start
-        self.labels: list[str | None] = [None, None]
+        self.segment: str | None = None
+        self.channel: str | None = None
         self.products: dict[str, int] = {}
 
-    def go_on(self, at: int, labels: Sequence[str | None]) -> None:
+    def go_on(self, at: int, segment: str | None, channel: str | None) -> None:
         self.last = at
-        self.labels = [known or new for known, new in zip(self.labels, labels, strict=True)]
+        self.segment = self.segment or segment
+        self.channel = self.channel or channel
 
     def put(self, product: str, quantity: int) -> None:
-        self.products[product] = max(0, self.products.get(product, 0) + quantity)
+        left = self.products.pop(product, 0) + quantity
+        if left > 0:
+            self.products[product] = left
 
     def stated(self, fact: Cart | Checkout) -> Stated:
-        return Stated(fact, self.start, tuple(self.labels))
+        return Stated(fact, self.start, (self.segment, self.channel))
 
 
-def _meant(kind: int, cart: str | None, opened: dict[str | None, _Open]) -> list[str | None]:
+def _meant(kind: int, cart: str | None, opened: Collection[str | None]) -> list[str | None]:
     """Which open carts an event is about: a failed payment and an order that name none are about all, an order also about the one without id."""
     if kind == PAYMENT or (kind == ORDER and cart is None):
         return list(opened)
-    return [key for key in opened if key == cart or (kind == ORDER and key is None)]
+    return [key for key in ((cart, None) if kind == ORDER else (cart,)) if key in opened]

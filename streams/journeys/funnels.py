@@ -17,9 +17,6 @@ from streams.journeys.following import Note, Stated
 from streams.panes import GRACE, MINUTE, Pane
 from streams.sites import STEP_EVENTS, Funnel, Site, Step, fits_template
 
-MOST = 500
-"""Notes of a subject that are held as they came. Of older ones only the steps of attempts under way are left, as if the grace ended there."""
-
 
 class FunnelEntry(msgspec.Struct, frozen=True, gc=False):
     """An attempt at a funnel."""
@@ -90,8 +87,6 @@ class Funnels:
     def keep(self, notes: Sequence[Note], watermark: int, site: Site) -> Sequence[Note]:
         """All that an event in time may still come before. Of the others the steps of attempts under way, each for its own funnel alone."""
         cut = watermark - GRACE[self._pane]
-        if len(notes) > MOST:
-            cut = max(cut, notes[-MOST - 1][0] + 1)
         settled = [one for one in notes if one[0] < cut]
         left: dict[int, dict[str, int]] = {}
         for funnel_name, funnel in self._funnels(site):

@@ -35,7 +35,7 @@ class Order(msgspec.Struct, frozen=True, gc=False):
         return self.total - self.refunded
 
 
-_SPAN = KNOWN_FOR - 1
+SPAN = KNOWN_FOR - 1
 """At most so long after the first that is heard of it an order id still means the same order."""
 _order = itemgetter(3)
 name = "orders"
@@ -50,7 +50,7 @@ def note(event: Any, at: int, _site: Site) -> Note:
 
 def facts(notes: Sequence[Note], _site: Site) -> Iterator[Stated]:
     """One Order per order id at the time of the order, and one per refund without its order; labels segment, channel, currency."""
-    for era in stories(notes, _order, _SPAN):
+    for era in stories(notes, _order, SPAN):
         order, refunds, _ = _told(era)
         if order is not None:
             at, _, _, _, total, currency, segment, channel = order
@@ -62,12 +62,12 @@ def facts(notes: Sequence[Note], _site: Site) -> Iterator[Stated]:
 
 def flags(notes: Sequence[Note], _site: Site) -> Counter[str]:
     """How many of these notes carry a flag, by flag; what an event adds to them is what is counted."""
-    return sum((_told(era)[2] for era in stories(notes, _order, _SPAN)), Counter())
+    return sum((_told(era)[2] for era in stories(notes, _order, SPAN)), Counter())
 
 
 def keep(notes: Sequence[Note], watermark: int, _site: Site) -> Sequence[Note]:
     """Without orders that are known no longer."""
-    return in_order(within_reach(stories(notes, _order, _SPAN), watermark, _SPAN))
+    return in_order(within_reach(stories(notes, _order, SPAN), watermark, SPAN))
 
 
 def _told(era: list[Note]) -> tuple[Note | None, list[Note], Counter[str]]:

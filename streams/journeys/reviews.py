@@ -8,6 +8,8 @@ LOOK_BACK = 90 * DAY
 """How long an edit still corrects the panes of its review."""
 KNOWN_FOR = 400 * DAY
 """How long a review is recognised, so that an edit beyond the look-back is flagged and not counted anew."""
+MOST = 500
+"""Reviews of a subject that are recognised: with more, the older half is forgotten."""
 MICRO = 1_000_000
 """Stars are summed as integers of a millionth of a star."""
 

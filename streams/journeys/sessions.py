@@ -5,7 +5,9 @@ session at either end, or bridges two into one. Limit: a cluster longer than 24 
 of arrival; a late event that moves the start of such a run does not move the cuts behind it.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable
+from operator import attrgetter
 from typing import NamedTuple
 
 import msgspec
@@ -137,15 +139,15 @@ def place(sessions: list[Session], visit: Visit) -> tuple[list[Session], Session
     result = opened_by(visit)
     absorbed: list[Session] = []
     at = visit.moment.at
-    left = next((session for session in reversed(sessions) if session.start <= at), None)
-    if left is not None and at - left.end < GAP and at - left.start < LONGEST:
-        absorbed.append(left)
-        result = merge(left, result)
-    for right in sessions:
-        if right.start > at and right.start - result.end < GAP and right.end - result.start < LONGEST and right not in absorbed:
+    after = bisect_right(sessions, at, key=attrgetter("start"))
+    for left in sessions[max(0, after - 1) : after]:
+        if at - left.end < GAP and at - left.start < LONGEST:
+            absorbed.append(left)
+            result = merge(left, result)
+    for right in sessions[after : after + 1]:
+        if right.start - result.end < GAP and right.end - result.start < LONGEST:
             absorbed.append(right)
             result = merge(result, right)
-            break
     return absorbed, result
 
 

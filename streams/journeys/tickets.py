@@ -39,7 +39,7 @@ class Resolution(msgspec.Struct, frozen=True, gc=False):
     """Milliseconds since it was opened."""
 
 
-_SPAN = LOOK_BACK - 1
+SPAN = LOOK_BACK - 1
 _ticket = itemgetter(3)
 name = "tickets"
 events: tuple[type[e.Event], ...] = (e.TicketOpened, e.TicketAnswered, e.TicketResolved)
@@ -58,7 +58,7 @@ def note(event: Any, at: int, site: Site) -> Note | None:
 
 def facts(notes: Sequence[Note], _site: Site) -> Iterator[Stated]:
     """A Ticket, and a Response and a Resolution where there is one, at the opening, with its labels (segment, channel)."""
-    for era in stories(notes, _ticket, _SPAN):
+    for era in stories(notes, _ticket, SPAN):
         first = {one[2]: one for one in reversed(era)}
         opened = first.get(OPENED)
         if opened is None:
@@ -73,9 +73,9 @@ def facts(notes: Sequence[Note], _site: Site) -> Iterator[Stated]:
 
 def flags(notes: Sequence[Note], _site: Site) -> Counter[str]:
     """`unjoined`: answers and resolutions of tickets that are not known (yet)."""
-    return +Counter(unjoined=sum(len(era) for era in stories(notes, _ticket, _SPAN) if not any(one[2] == OPENED for one in era)))
+    return +Counter(unjoined=sum(len(era) for era in stories(notes, _ticket, SPAN) if not any(one[2] == OPENED for one in era)))
 
 
 def keep(notes: Sequence[Note], watermark: int, _site: Site) -> Sequence[Note]:
     """Without tickets that no answer can join any more."""
-    return in_order(within_reach(stories(notes, _ticket, _SPAN), watermark, _SPAN))
+    return in_order(within_reach(stories(notes, _ticket, SPAN), watermark, SPAN))

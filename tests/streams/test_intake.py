@@ -281,6 +281,19 @@ def test_what_is_no_analytics_is_not_refused():
         assert verdict(intake(), wire) == (REFUSED if struct.analytics else APPLIED), name
 
 
+def test_a_withdrawal_holds_as_long_as_the_subject_comes_back():
+    """Refused events keep what was said about consent, with one row a day; without any it is forgotten after 400 days."""
+    state = intake(consent(T0, False))
+    state.drain(1)
+    for day in range(1, 900):
+        assert verdict(state, view(T0 + day * D)) == REFUSED
+        state.subjects.drain(state.notes.forget_some)
+        assert verdict(state, view(T0 + day * D + H)) == REFUSED
+        assert not state.subjects.changed, "a flood of them writes little"
+    assert verdict(state, view(T0 + (899 + 400) * D)) == REFUSED
+    assert verdict(state, view(T0 + (899 + 400 + 401) * D)) == APPLIED
+
+
 def test_without_consent_to_sentiment_texts_are_not_judged():
     def texts(*wires):
         return sum(cell[0] for key, cell in pane_rows(intake(*wires)).items() if key[:3] == ("text", D, "network"))

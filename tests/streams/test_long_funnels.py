@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from streams import events as e
 from streams.engagement import FAMILY_BY_NAME
-from streams.journeys.funnels import LONG, MOST, SHORT, LongFunnelEntry, LongFunnelStep, LongStepTime
+from streams.journeys.funnels import LONG, SHORT, LongFunnelEntry, LongFunnelStep, LongStepTime
+from streams.journeys.told import JOURNEY_BY_NAME, MOST
 from streams.panes import DAY, GRACE, HOUR, MINUTE, Pane
 from streams.partition import ROLLUPS, Partition
 from streams.sites import Sites, load_sites
@@ -150,13 +151,13 @@ def test_of_what_no_event_in_time_can_change_only_the_steps_under_way_are_kept()
 def test_a_busy_subject_is_bounded():
     views = [made("product_viewed", T + number) for number in range(1, 3 * MOST)]
     events = [made("message_clicked", T, medium="email"), *views]
-    kept = LONG.keep(notes_of(LONG, events, SITE), T, SITE)
-    assert len(kept) == MOST + 2, "the click and the first view are steps under way"
+    kept = JOURNEY_BY_NAME["long_funnels"].newer(notes_of(LONG, events, SITE), SITE)
+    assert len(kept) == 3 * MOST // 2 + 2, "the click and the first view are steps under way"
     order = made("order_completed", T + DAY)
     assert reached([*events, order]) == [("mail", True)]
     assert [one.fact.completed for one in LONG.facts([*kept, *notes_of(LONG, [order], SITE)], SITE) if isinstance(one.fact, LongFunnelEntry)] == [True]
     same = [made("product_viewed", T + 1) for _ in range(2 * MOST)]
-    assert len(LONG.keep(notes_of(LONG, same, SITE), T, SITE)) <= MOST, "also where all have the same time"
+    assert len(JOURNEY_BY_NAME["long_funnels"].newer(notes_of(LONG, same, SITE), SITE)) <= MOST, "also where all have the same time"
 
 
 # --- whole partitions ------------------------------------------------------------------------------------------------
