@@ -214,14 +214,30 @@ def test_an_address_or_a_file_that_cannot_be_used_is_one_sentence(command: str, 
     assert says in sentence
 
 
+def children(pid: int) -> dict[int, list[bytes]]:
+    """The children of a process, with the words of their commands."""
+    found = [child for thread in Path(f"/proc/{pid}/task").iterdir() for child in (thread / "children").read_text().split()]
+    return {int(child): Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0") for child in found}
+
+
 @pytest.mark.slow
 def test_without_its_broker_it_ends_and_says_so() -> None:
     process = start("--rate", "20")
-    time.sleep(6)
-    children = [child for thread in Path(f"/proc/{process.pid}/task").iterdir() for child in (thread / "children").read_text().split()]
-    broker = next(child for child in children if b"agents.brokers" in Path(f"/proc/{child}/cmdline").read_bytes())
-    os.kill(int(broker), signal.SIGKILL)
-    output, errors = process.communicate(timeout=90)
+    try:
+        until = time.monotonic() + 60
+        running: dict[int, list[bytes]] = {}
+        while not any(b"worker" in words for words in running.values()):
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < until, running
+            time.sleep(0.1)
+            running = children(process.pid)
+        time.sleep(2)
+        (broker,) = (child for child, words in running.items() if b"agents.brokers" in words)
+        os.kill(broker, signal.SIGKILL)
+        output, errors = process.communicate(timeout=90)
+    finally:
+        process.kill()
+        process.communicate()
     assert process.returncode == 1
     assert "The embedded broker has ended" in errors
     assert "Not exact" not in errors, "one reason is enough"
