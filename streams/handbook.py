@@ -23,7 +23,8 @@ An event more than 60 s ahead of its receipt is clamped to the receipt.
 **Panes.** Facts are counted in panes of a minute, a quarter hour or a calendar day (in the site's time zone; weeks begin on Monday). A window is the sum of its
 panes and ends with the last complete one. Sliding windows up to 24 h are read from minutes or quarter hours, longer ones and calendar periods from days.
 
-**Watermark.** Per topic and partition the newest event time less 5 s. Topics and partitions that are silent for 30 s do not hold it back.
+**Watermark.** Per topic and partition the newest event time less 5 s. Topics and partitions that are silent for 30 s do not hold it back,
+unless their log holds events that wait to be read.
 
 **Grace.** An event up to 1 h behind the watermark counts everywhere, up to 26 h no longer in minute panes, up to 8 days in day panes only (flag `partly_late`);
 beyond that it is `late`, and beyond 400 days `failed`. Exactly the grace is in time. `consent_changed`, `erase_requested` and
